@@ -1,0 +1,91 @@
+"""What happens inside a process, for whoever wants to listen: metrics, error reporters, tests.
+
+An event is a name and keyword fields. Subscribers run in the thread that emits and must be quick; an error in one is
+logged and harms nobody else. The table below is the contract: emitting or subscribing to another name is an error.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+Subscriber = Callable[..., None]
+
+#: name → the fields that come with it. `unit` is a `pyqik.wire.broker.UnitOfWork`, `error` a BaseException or None,
+#: `outcome` a
+#: `pyqik.worker.outcome.Outcome`, `elapsed` seconds, `identity` the process as Sidekiq's Web UI names it.
+EVENTS: Final[dict[str, tuple[str, ...]]] = {
+    "process.startup": ("identity",),
+    "process.quiet": ("identity",),
+    "process.shutdown": ("identity",),
+    "process.heartbeat": ("identity",),
+    "fetch.taken": ("count",),
+    "fetch.idle": (),
+    "fetch.paused": ("queues",),
+    "job.started": ("unit",),
+    "job.done": ("unit", "elapsed"),
+    "job.failed": ("unit", "error", "outcome", "elapsed"),
+    "job.died": ("unit", "error"),
+    "job.discarded": ("unit", "error"),
+    "job.interrupted": ("unit",),
+    "job.settled": ("units",),
+    "payload.invalid": ("raw", "error"),
+    "redis.lost": ("error",),
+    "redis.restored": ("downtime",),
+    "schedule.promoted": ("count",),
+}
+
+log = logging.getLogger("pyqik.events")
+
+
+class Events:
+    """A process's bus. Subscribing is thread-safe; emitting without subscribers costs one dictionary lookup."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._subscribers: dict[str, tuple[Subscriber, ...]] = {}
+
+    def subscribe(self, name: str, subscriber: Subscriber) -> Callable[[], None]:
+        """Call `subscriber(**fields)` at each event called `name`; returns a function that ends it.
+
+        Raises: KeyError for a name that is not in `EVENTS`.
+        """
+        if name not in EVENTS:
+            raise KeyError(f"there is no event {name!r}; the events are: {', '.join(sorted(EVENTS))}")
+        with self._lock:
+            self._subscribers[name] = (*self._subscribers.get(name, ()), subscriber)
+        return lambda: self._unsubscribe(name, subscriber)
+
+    def on(self, name: str) -> Callable[[Subscriber], Subscriber]:
+        """Subscribe as a decorator: `@pyqik.events.on("job.failed")`."""
+
+        def register(subscriber: Subscriber) -> Subscriber:
+            self.subscribe(name, subscriber)
+            return subscriber
+
+        return register
+
+    def emit(self, name: str, **fields: object) -> None:
+        """Tell every subscriber of `name`. Never raises."""
+        subscribers = self._subscribers.get(name)
+        if subscribers is None:
+            return
+        for subscriber in subscribers:
+            try:
+                subscriber(**fields)
+            except Exception:
+                log.exception("a subscriber of %s raised", name)
+
+    def _unsubscribe(self, name: str, subscriber: Subscriber) -> None:
+        with self._lock:
+            rest = tuple(s for s in self._subscribers.get(name, ()) if s is not subscriber)
+            if rest:
+                self._subscribers[name] = rest
+            else:
+                self._subscribers.pop(name, None)
+
+
+#: The bus of this process.
+events: Final = Events()

@@ -1,0 +1,31 @@
+"""The warning about a call that blocks while an event loop runs in the same thread."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import warnings
+from pathlib import Path
+from typing import Final
+
+_HERE: Final = str(Path(__file__).parent)
+
+
+def warn_if_loop_runs() -> None:
+    """Warn, once for each place that calls, if the caller's thread runs an event loop; names the form to await instead.
+
+    It is called from whatever blocks; the outermost function of this package is what the author called.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    frame, called, level = sys._getframe(1), "", 2
+    while frame.f_code.co_filename.startswith(_HERE) and frame.f_back is not None:
+        frame, called, level = frame.f_back, frame.f_code.co_name, level + 1
+    twin = f"a{called}" if called.startswith("perform") else f"pyqik.AsyncClient.{called}"
+    warnings.warn(
+        f"{called} blocks the event loop until Redis has answered; write `await {twin}(...)`",
+        RuntimeWarning,
+        stacklevel=level,
+    )

@@ -1,0 +1,176 @@
+"""Clients: what pushes jobs, Python's or Ruby's, from a web process, a script or another job.
+
+Both forms write the same; only how they wait differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import redis
+import redis.asyncio
+
+from pyqik.jobs.blocking import warn_if_loop_runs
+from pyqik.jobs.drafting import Draft, Jids, PointInTime
+from pyqik.jobs.middleware import ClientMiddleware
+from pyqik.wire.connection import open_async_redis, open_redis
+from pyqik.wire.pushing import AsyncPusher, Pusher
+
+
+class Client:
+    """Pushes jobs to one Redis. Thread-safe; make one and keep it.
+
+        client = pyqik.Client("redis://localhost:6379/0")
+        jid = client.push("Billing::CloseMonthJob", "2027-01", queue="critical", retry=10)
+
+    `redis` is a URL, or a redis-py client, which then stays the caller's to close. `middleware` is entered in this
+    order, the first one outermost.
+    """
+
+    def __init__(self, redis: str | redis.Redis, middleware: Iterable[ClientMiddleware] = ()) -> None:
+        self._owned = isinstance(redis, str)
+        self._redis = open_redis(redis) if isinstance(redis, str) else redis
+        self._middleware = tuple(middleware)
+        self._pusher = Pusher(self._redis)
+
+    def push(
+        self,
+        job_class: str,
+        /,
+        *args: Any,
+        queue: str = "default",
+        retry: bool | int = True,
+        at: PointInTime | None = None,
+        jid: str | None = None,
+        **fields: Any,
+    ) -> str | None:
+        """Push one job of the class that is called `job_class` on the wire, and return its jid.
+
+        `at` puts it into the schedule, past times included. `fields` are further options (`retry_for`, `tags`, ...).
+        The value is None if a middleware stopped it. A lost reply is made up for: the job is pushed once.
+
+        Raises: InvalidJob before anything is sent; redis.ConnectionError or TimeoutError when Redis did not answer for
+        some seconds. Whether the job was pushed is unknown then; pushing the same `jid` again may run it twice.
+        """
+        warn_if_loop_runs()
+        draft = Draft(job_class, {"queue": queue, "retry": retry, **fields}, self._middleware)
+        batch, jid = draft.one(args, at=at, jid=jid)
+        if batch:
+            self._pusher.push(batch)
+        return jid
+
+    def push_bulk(
+        self,
+        job_class: str,
+        args_lists: Iterable[Sequence[Any]],
+        /,
+        *,
+        queue: str = "default",
+        retry: bool | int = True,
+        at: PointInTime | Sequence[PointInTime] | None = None,
+        batch_size: int = 1000,
+        **fields: Any,
+    ) -> list[str | None]:
+        """Push one job for each list of arguments, `batch_size` in a round trip; returns one jid (or None) for each.
+
+        `args_lists` may be any iterable; it is read batch by batch. `at` is one time for all jobs or one for each.
+
+        Raises: what `push` raises. The batches before are pushed by then; a note on the error says how many jobs.
+        """
+        warn_if_loop_runs()
+        draft = Draft(job_class, {"queue": queue, "retry": retry, **fields}, self._middleware)
+        pushed: Jids = []
+        try:
+            for batch, jids in draft.many(args_lists, at=at, size=batch_size):
+                if batch:
+                    self._pusher.push(batch)
+                pushed += jids
+        except Exception as error:
+            error.add_note(_pushed_before(pushed))
+            raise
+        return pushed
+
+    def close(self) -> None:
+        """Close its connections, if it opened them."""
+        if self._owned:
+            self._redis.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """`Client` for asyncio: the same methods, awaited. Bound to the event loop in which it is first used."""
+
+    def __init__(self, redis: str | redis.asyncio.Redis, middleware: Iterable[ClientMiddleware] = ()) -> None:
+        self._owned = isinstance(redis, str)
+        self._redis = open_async_redis(redis) if isinstance(redis, str) else redis
+        self._middleware = tuple(middleware)
+        self._pusher = AsyncPusher(self._redis)
+
+    async def push(
+        self,
+        job_class: str,
+        /,
+        *args: Any,
+        queue: str = "default",
+        retry: bool | int = True,
+        at: PointInTime | None = None,
+        jid: str | None = None,
+        **fields: Any,
+    ) -> str | None:
+        """Push one job; see `Client.push`."""
+        draft = Draft(job_class, {"queue": queue, "retry": retry, **fields}, self._middleware)
+        batch, jid = draft.one(args, at=at, jid=jid)
+        if batch:
+            await self._pusher.push(batch)
+        return jid
+
+    async def push_bulk(
+        self,
+        job_class: str,
+        args_lists: Iterable[Sequence[Any]],
+        /,
+        *,
+        queue: str = "default",
+        retry: bool | int = True,
+        at: PointInTime | Sequence[PointInTime] | None = None,
+        batch_size: int = 1000,
+        **fields: Any,
+    ) -> list[str | None]:
+        """Push one job for each list of arguments; see `Client.push_bulk`."""
+        draft = Draft(job_class, {"queue": queue, "retry": retry, **fields}, self._middleware)
+        pushed: Jids = []
+        try:
+            for batch, jids in draft.many(args_lists, at=at, size=batch_size):
+                if batch:
+                    await self._pusher.push(batch)
+                pushed += jids
+        except Exception as error:
+            error.add_note(_pushed_before(pushed))
+            raise
+        return pushed
+
+    async def close(self) -> None:
+        """Close its connections, if it opened them."""
+        if self._owned:
+            await self._redis.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _pushed_before(pushed: Jids) -> str:
+    return f"{sum(jid is not None for jid in pushed)} jobs of this bulk were pushed before the error"

@@ -1,0 +1,86 @@
+"""The job that runs here and now, for code that it calls. The worker enters and resets it around each run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+from typing import Any, Final
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from pyqik.core.errors import PyqikError
+from pyqik.wire.payload import Payload
+
+
+class Context:
+    """What a running job may ask about itself."""
+
+    __slots__ = ("_logger", "payload", "stopping")
+
+    def __init__(self, payload: Payload, stopping: Callable[[], bool]) -> None:
+        self.payload: Final = payload
+        #: `stopping()` is True as soon as this process takes no new work (quiet, stop): Sidekiq's `interrupted?`.
+        self.stopping: Final = stopping
+        self._logger: FilteringBoundLogger | None = None
+
+    @property
+    def jid(self) -> str:
+        """The job's id."""
+        return self.payload.jid
+
+    @property
+    def job_class(self) -> str:
+        """The class name on the wire, such as `"Billing::SendReceipt"`."""
+        return self.payload.job_class
+
+    @property
+    def queue(self) -> str:
+        """The queue's name."""
+        return self.payload.queue
+
+    @property
+    def args(self) -> list[Any]:
+        """The positional arguments."""
+        return self.payload.args
+
+    @property
+    def logger(self) -> FilteringBoundLogger:
+        """A structlog logger that has jid, class and queue bound."""
+        if self._logger is None:
+            self._logger = job_logger(self.payload)
+        return self._logger
+
+
+_current: Final[ContextVar[Context]] = ContextVar("pyqik.current")
+
+
+def current() -> Context:
+    """The context of the job that this thread or asyncio task runs.
+
+    Raises: PyqikError outside of a job, and in a thread that a job started without `contextvars.copy_context`.
+    """
+    context = _current.get(None)
+    if context is None:
+        raise PyqikError(
+            "no job runs here; pyqik.current() works in a job and in what it calls "
+            "(in a thread of your own: run it with contextvars.copy_context().run)"
+        )
+    return context
+
+
+def enter(context: Context) -> Token[Context]:
+    """Make `context` the current one, until `reset`."""
+    return _current.set(context)
+
+
+def reset(token: Token[Context]) -> None:
+    """End what `enter` began."""
+    _current.reset(token)
+
+
+def job_logger(payload: Payload) -> FilteringBoundLogger:
+    """A structlog logger for the job `payload`: jid, class and queue on every line, never its arguments."""
+    bound = {"jid": payload.jid, "class": payload.display_class, "queue": payload.queue}
+    logger: FilteringBoundLogger = structlog.get_logger("pyqik.job", **bound)
+    return logger

@@ -1,0 +1,232 @@
+"""What the engine does with jobs in Redis: take them, settle them, give back those of a process that ended.
+
+Each is one script and one round trip, and each may be repeated after a lost reply without losing or doubling a job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from pyqik.core.errors import PyqikError
+from pyqik.wire import keys
+from pyqik.wire.connection import Command, Line, Script
+
+TAKE: Final = Script("take")
+SETTLE: Final = Script("settle")
+RECOVER: Final = Script("recover")
+
+#: Seconds after which a blocking move gives up on the server's side. It bounds how long a killed process can still be
+#: handed a job, and what an idle process costs.
+BLOCK: Final = 15.0
+
+#: Seconds for which the record of an ended process refuses what that process may still have sent.
+TOMBSTONE: Final = 3600
+
+
+class Superseded(PyqikError):
+    """Somebody else gave this process's jobs back, taking it for dead: it must run none of them any more."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UnitOfWork:
+    """A payload that this process holds. `token` names the take, as the same jid may exist twice."""
+
+    token: bytes
+    queue: str
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a unit of work goes when it leaves the in-flight record."""
+
+    verb: str
+    key: str = ""
+    score: float = 0.0
+    payload: bytes = b""
+
+
+GONE: Final = Place("drop")
+#: The front of its own queue: it is the next to be taken. The bytes stay as they were.
+FRONT: Final = Place("front")
+#: The back of its own queue, behind everything that waits.
+BACK: Final = Place("back")
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLimits:
+    """How much the dead set keeps: as in Sidekiq, one entry fewer than `most_entries`, for `max_age` seconds."""
+
+    most_entries: int = 10_000
+    max_age: float = 15_552_000.0
+
+
+class Broker:
+    """The in-flight record of one process, reached over one connection by one thread."""
+
+    def __init__(self, client: redis.Redis, identity: str, limits: DeadLimits) -> None:
+        self.identity = identity
+        self._client = client
+        self._limits = limits
+        self._line = Line(client)
+        self._in_flight = keys.in_flight(identity)
+        self._settle_keys = (self._in_flight, keys.QUEUES, keys.DEAD)
+        self._take_number = 0
+        self._take_unanswered = False
+
+    def exchange(
+        self,
+        endings: Sequence[tuple[UnitOfWork, Place]],
+        count: int,
+        queues: Sequence[str],
+        *,
+        adopt: bool,
+        now: float,
+    ) -> Taken:
+        """Settle `endings` and take up to `count` units from `queues`, in that order, in one round trip.
+
+        With `adopt`, jobs that blocking moves have landed come first, and a `count` of 0 gives them back. After an
+        error the same call may be repeated with the same or more endings: nothing happens twice.
+
+        Raises: redis.RedisError, of which the connection errors leave open what has run; Superseded.
+        """
+        calls: list[_Call] = []
+        gone = [unit.token for unit, place in endings if place is GONE]
+        moved = [(unit, place) for unit, place in endings if place is not GONE]
+        if gone:
+            calls.append(_Call(("HDEL", self._in_flight, *gone)))
+        if moved:
+            calls.append(_Call.of(SETTLE, self._settle_keys, self._settle_arguments(moved, now)))
+        taking = bool(queues) and (count > 0 or adopt or self._take_unanswered)
+        if taking:
+            if not self._take_unanswered:
+                self._take_number += 1
+                self._take_unanswered = True
+            arguments: Command = (self._take_number, count, int(adopt), *queues)
+            calls.append(_Call.of(TAKE, self._take_keys(queues), arguments))
+        if not calls:
+            return Taken((), [])
+        replies = self._replies(calls)
+        if not taking:
+            return Taken((), [])
+        self._take_unanswered = False
+        return Taken.read(replies[-1])
+
+    def held(self) -> list[bytes]:
+        """The tokens of every unit in the record. Raises: redis.RedisError."""
+        return [field for field in self._call("HKEYS", self._in_flight) if b":" in field]
+
+    def unblock(self, waiters: Sequence[Waiter]) -> bool:
+        """End the blocking moves of `waiters`; each then gets its reply, empty or not.
+
+        False if the server refuses the command, as an ACL may have it. Raises: redis.RedisError.
+        """
+        replies = self._line.call(*[("CLIENT", "UNBLOCK", waiter.client_id) for waiter in waiters])
+        return not any(isinstance(reply, RedisError) for reply in replies)
+
+    def waiter(self, queue: str) -> Waiter:
+        """A connection of its own that waits for a job of `queue`."""
+        return Waiter(Line(self._client), queue, keys.queue(queue), keys.landing(self.identity, queue))
+
+    def close(self) -> None:
+        """Close the connection; the next call opens it again."""
+        self._line.close()
+
+    def _call(self, *command: bytes | str | int | float) -> Any:
+        reply = self._line.call(command)[0]
+        if isinstance(reply, RedisError):
+            raise reply
+        return reply
+
+    def _replies(self, calls: Sequence[_Call]) -> list[Any]:
+        replies = self._line.call(*[call.command for call in calls])
+        for index, reply in enumerate(replies):
+            if isinstance(reply, NoScriptError):
+                replies[index] = self._line.call(calls[index].in_full)[0]
+        for reply in replies:
+            if isinstance(reply, ResponseError) and str(reply).startswith("STALE"):
+                raise Superseded(f"{self.identity} was declared dead and its jobs were given back")
+            if isinstance(reply, RedisError):
+                raise reply
+        return replies
+
+    def _settle_arguments(self, moved: Sequence[tuple[UnitOfWork, Place]], now: float) -> Command:
+        arguments: list[bytes | str | int | float] = [now - self._limits.max_age, self._limits.most_entries]
+        for unit, place in moved:
+            arguments += (unit.token, place.verb, place.key, place.score, place.payload)
+        return arguments
+
+    def _take_keys(self, queues: Sequence[str]) -> list[str]:
+        names = [self._in_flight, keys.PAUSED]
+        for queue in queues:
+            names += (keys.queue(queue), keys.landing(self.identity, queue))
+        return names
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    command: Command
+    in_full: Command = ()
+
+    @classmethod
+    def of(cls, script: Script, names: Sequence[str], arguments: Command) -> _Call:
+        return cls(script.command(names, arguments), script.command_in_full(names, arguments))
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a take brought: the units, and which of the asked queues are paused."""
+
+    paused: tuple[str, ...]
+    units: list[UnitOfWork]
+
+    @classmethod
+    def read(cls, reply: Any) -> Taken:
+        """Read the reply of `take.lua`."""
+        paused, flat = reply
+        units = [UnitOfWork(flat[i], flat[i + 1].decode(), flat[i + 2]) for i in range(0, len(flat), 3)]
+        return cls(tuple(name.decode() for name in paused), units)
+
+
+class Waiter:
+    """One connection that blocks on one queue. The job that wakes it stands on this process's landing list from the
+    same instant; the next take adopts it from there.
+    """
+
+    def __init__(self, line: Line, queue: str, source: str, landing: str) -> None:
+        self.queue = queue
+        self.line = line
+        self.armed = False
+        self.armed_at = 0.0
+        self.client_id = 0
+        self._command: Command = ("BLMOVE", source, landing, "RIGHT", "LEFT", BLOCK)
+
+    def arm(self, now: float) -> int:
+        """Start waiting; the descriptor to poll for the reply. Raises: redis.RedisError."""
+        if not self.line.connected:
+            self.line.connect()
+            self.client_id = self.line.call(("CLIENT", "ID"))[0]
+        self.line.send(self._command)
+        self.armed, self.armed_at = True, now
+        return self.line.fileno()
+
+    def landed(self) -> bool:
+        """Read the reply; whether a job has landed. Raises: redis.RedisError."""
+        self.armed = False
+        return self.line.receive() is not None
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.armed = False
+        self.line.close()
+
+
+def recover(client: redis.Redis, identity: str, queues: Sequence[str]) -> int:
+    """Give back everything that the ended process `identity` held; how many units. Raises: redis.RedisError."""
+    arguments: Command = (keys.landing(identity, ""), TOMBSTONE, *queues)
+    return int(RECOVER.run(client, (keys.in_flight(identity), keys.QUEUES), arguments))

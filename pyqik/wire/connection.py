@@ -1,0 +1,184 @@
+"""Connections to Redis or Valkey: one server, TLS, a unix socket, or whatever master Sentinel names.
+
+No connection opened here repeats a command by itself. redis-py's default does, and a command whose reply was lost has
+then run twice: seen to lose a job at a take and to push one twice. Who calls decides what may be repeated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+import redis
+import redis.asyncio
+import redis.asyncio.retry
+import redis.asyncio.sentinel
+import redis.sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, ResponseError
+from redis.retry import Retry
+
+CONNECT_TIMEOUT: Final = 3.0
+#: Seconds that a reply may take. Sidekiq's own default since 7.3 is 3; a script over a 50 MB payload may need longer.
+REPLY_TIMEOUT: Final = 10.0
+
+Command = Sequence[bytes | str | int | float]
+
+
+class Script:
+    """A Lua file of `pyqik/wire/lua`, called by its digest and sent in full when the server does not know it yet."""
+
+    def __init__(self, name: str) -> None:
+        self.text: Final = resources.files("pyqik.wire").joinpath("lua", f"{name}.lua").read_text("utf-8")
+        self.sha: Final = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    def command(self, keys: Sequence[str], arguments: Command) -> Command:
+        """The command that runs it by digest."""
+        return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
+
+    def command_in_full(self, keys: Sequence[str], arguments: Command) -> Command:
+        """The command that runs it and teaches it to the server."""
+        return ("EVAL", self.text, len(keys), *keys, *arguments)
+
+    def run(self, client: redis.Redis, keys: Sequence[str], arguments: Command) -> Any:
+        """Run it on `client`. Raises: redis.RedisError."""
+        try:
+            return client.execute_command(*self.command(keys, arguments))
+        except NoScriptError:
+            return client.execute_command(*self.command_in_full(keys, arguments))
+
+    async def run_async(self, client: redis.asyncio.Redis, keys: Sequence[str], arguments: Command) -> Any:
+        """Run it on an asyncio `client`. Raises: redis.RedisError."""
+        try:
+            return await client.execute_command(*self.command(keys, arguments))
+        except NoScriptError:
+            return await client.execute_command(*self.command_in_full(keys, arguments))
+
+
+def open_redis(url: str) -> redis.Redis:
+    """A client for `url`: `redis://`, `rediss://`, `unix://`, or `redis+sentinel://host:port,host:port/master/db`.
+
+    It connects at its first command, and repeats none. Raises: ValueError for a URL that it cannot read.
+    """
+    options: dict[str, Any] = {**_OPTIONS, "retry": Retry(NoBackoff(), 0)}
+    sentinel = _SentinelUrl.parse(url)
+    if sentinel is None:
+        return redis.Redis.from_url(url, **options)
+    client: redis.Redis = redis.sentinel.Sentinel(
+        sentinel.hosts, sentinel_kwargs={**options, **sentinel.sentinel_options}, **options, **sentinel.options
+    ).master_for(sentinel.master)
+    return client
+
+
+def open_async_redis(url: str) -> redis.asyncio.Redis:
+    """The same as `open_redis`, for asyncio."""
+    options: dict[str, Any] = {**_OPTIONS, "retry": redis.asyncio.retry.Retry(NoBackoff(), 0)}
+    sentinel = _SentinelUrl.parse(url)
+    if sentinel is None:
+        return redis.asyncio.Redis.from_url(url, **options)
+    client: redis.asyncio.Redis = redis.asyncio.sentinel.Sentinel(
+        sentinel.hosts, sentinel_kwargs={**options, **sentinel.sentinel_options}, **options, **sentinel.options
+    ).master_for(sentinel.master)
+    return client
+
+
+#: RESP2 is what Redis 6.2 to Valkey 9 all speak alike, and it needs no HELLO, which hosted servers may forbid.
+_OPTIONS: Final[dict[str, Any]] = {
+    "protocol": 2,
+    "socket_connect_timeout": CONNECT_TIMEOUT,
+    "socket_timeout": REPLY_TIMEOUT,
+    "socket_keepalive": True,
+    "decode_responses": False,
+}
+
+
+class Line:
+    """One connection of the engine's own, used by one thread: several commands in one round trip, or one command
+    whose reply is awaited elsewhere (`send`, then `fileno` in a poll, then `receive`).
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        # Any: redis-py types neither its connections nor the socket that has to be polled.
+        self._connection: Any = client.connection_pool.make_connection()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection is open, as far as is known."""
+        return bool(self._connection._sock)
+
+    def connect(self) -> None:
+        """Open it, if it is closed. Raises: redis.ConnectionError, redis.TimeoutError, AuthenticationError."""
+        if not self.connected:
+            self._connection.connect()
+
+    def call(self, *commands: Command) -> list[Any]:
+        """Send `commands` in one go and return their replies; an error reply stands in its place, unraised.
+
+        Raises: redis.ConnectionError or TimeoutError when the connection broke: nobody knows then what has run.
+        """
+        self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
+        return [self._reply() for _ in commands]
+
+    def send(self, command: Command) -> None:
+        """Send one command without waiting for its reply."""
+        self._connection.send_packed_command(self._connection.pack_command(*command), check_health=False)
+
+    def receive(self) -> Any:
+        """The reply to what was sent. Raises: redis.RedisError."""
+        return self._connection.read_response()
+
+    def fileno(self) -> int:
+        """The descriptor to poll for a reply."""
+        return int(self._connection._sock.fileno())
+
+    def close(self) -> None:
+        """Close it; it can be opened again."""
+        self._connection.disconnect()
+
+    def _reply(self) -> Any:
+        try:
+            return self._connection.read_response()
+        except ResponseError as error:
+            return error
+
+
+class _SentinelUrl:
+    """`redis+sentinel://user:password@host:port,host:port/master/db?sentinel_password=…`."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        credentials, _, hosts = parts.netloc.rpartition("@")
+        username, _, password = credentials.partition(":")
+        path = [unquote(part) for part in parts.path.split("/") if part]
+        if not path or not hosts:
+            raise ValueError("a Sentinel URL is redis+sentinel://host:port,host:port/master-name/db")
+        query = dict(parse_qsl(parts.query))
+        tls = parts.scheme.startswith("rediss")
+        self.hosts = [_host_and_port(host) for host in hosts.split(",")]
+        self.master = path[0]
+        self.sentinel_options: dict[str, Any] = {"ssl": True} if tls else {}
+        for option in ("username", "password"):
+            if f"sentinel_{option}" in query:
+                self.sentinel_options[option] = query.pop(f"sentinel_{option}")
+        # redis-py itself reads the remaining options, so that they mean the same with and without Sentinel.
+        plain = urlunsplit(("rediss" if tls else "redis", "host", "", urlencode(query), ""))
+        self.options: dict[str, Any] = dict(redis.connection.parse_url(plain))
+        self.options.pop("host", None)
+        self.options.pop("connection_class", None)
+        self.options |= {"db": int(path[1]) if len(path) > 1 else 0} | ({"ssl": True} if tls else {})
+        if username:
+            self.options["username"] = unquote(username)
+        if password:
+            self.options["password"] = unquote(password)
+
+    @classmethod
+    def parse(cls, url: str) -> _SentinelUrl | None:
+        return cls(url) if url.startswith(("redis+sentinel://", "rediss+sentinel://")) else None
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":") if ":" in text else (text, "", "26379")
+    return host, int(port)

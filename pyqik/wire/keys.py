@@ -1,0 +1,76 @@
+"""Every Redis key that pyqik reads or writes, by name.
+
+The first half is Sidekiq's (6.4 to 8.1) and must not change; the second half is pyqik's own, all under `pyqik:`.
+Sidekiq Pro treats keys
+that start with `queue:sq|` as orphans of its own processes, so nothing of ours may look like that.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+QUEUES: Final = "queues"
+SCHEDULE: Final = "schedule"
+RETRY: Final = "retry"
+DEAD: Final = "dead"
+PAUSED: Final = "paused"
+PROCESSES: Final = "processes"
+PROCESS_CLEANUP: Final = "process_cleanup"
+STAT_PROCESSED: Final = "stat:processed"
+STAT_FAILED: Final = "stat:failed"
+LEASES: Final = "pyqik:leases"
+
+
+def queue(name: str) -> str:
+    """The list of a queue's payloads: pushed at the head (left), taken from the tail (right)."""
+    return f"queue:{name}"
+
+
+def work(identity: str) -> str:
+    """The hash of what a process runs: thread id → JSON (Sidekiq 6.4.2 and later)."""
+    return f"{identity}:work"
+
+
+def workers(identity: str) -> str:
+    """The same hash under the name that Sidekiq 6.4.1 and older read."""
+    return f"{identity}:workers"
+
+
+def signals(identity: str) -> str:
+    """The list from which a process takes one remote signal at each heartbeat."""
+    return f"{identity}-signals"
+
+
+def stat_processed(day: str) -> str:
+    """The executions of one UTC day (`YYYY-MM-DD`)."""
+    return f"stat:processed:{day}"
+
+
+def stat_failed(day: str) -> str:
+    """The failed executions of one UTC day (`YYYY-MM-DD`)."""
+    return f"stat:failed:{day}"
+
+
+def deploy_marks(day: str) -> str:
+    """The hash of a day's deploys (`YYYYMMDD`): ISO minute → label."""
+    return f"{day}-marks"
+
+
+def deploy_lock(label: str) -> str:
+    """Held for a minute by whoever marks the deploy called `label`."""
+    return f"deploylock-{label}"
+
+
+def in_flight(identity: str) -> str:
+    """The hash of the units of work that a process holds: take token → queue, newline, payload."""
+    return f"pyqik:in-flight:{identity}"
+
+
+def landing(identity: str, queue_name: str) -> str:
+    """The list onto which a process's blocking move puts a job of `queue_name`, until its next take adopts it."""
+    return f"pyqik:landing:{identity}:{queue_name}"
+
+
+def push_fence(pusher: str) -> str:
+    """The number of the last push by `pusher`: a push repeated after a lost reply is recognised by it."""
+    return f"pyqik:push:{pusher}"

@@ -1,0 +1,77 @@
+-- Takes up to `count` units of work into a process's in-flight record. A take that is repeated because its reply was
+-- lost gives the same answer again; one that arrives after a later take, or after the process was declared dead, is refused.
+--
+-- KEYS  1 in-flight hash   2 `paused`   then for each queue: its list, its landing list
+-- ARGV  1 take number      2 count      3 "1" to adopt what blocking moves have landed   then the queues' names
+-- Returns  {paused queue names, {token, queue, payload, token, queue, payload, ...}}; a token is "<take number>:<n>"
+-- Before   payloads wait in queues; some may have landed
+-- After    up to `count` of them stand in the hash; if adopting, nothing is left on the landing lists:
+--          what is too much, or of a paused queue, is at the front of its queue again
+
+local in_flight, number, count = KEYS[1], ARGV[1], tonumber(ARGV[2])
+local adopt = ARGV[3] == '1'
+local names = {}
+for i = 4, #ARGV do names[#names + 1] = ARGV[i] end
+
+local paused, is_paused = {}, redis.call('SMISMEMBER', KEYS[2], unpack(names))
+for i, flag in ipairs(is_paused) do
+  if flag == 1 then paused[#paused + 1] = names[i] end
+end
+
+local last = redis.call('HGET', in_flight, 'take')
+if last and tonumber(last) > tonumber(number) then
+  return redis.error_reply('STALE take ' .. number .. ' came after take ' .. last)
+end
+
+local taken = {}
+
+if last == number then
+  local n = 1
+  local record = redis.call('HGET', in_flight, number .. ':1')
+  while record do
+    local split = string.find(record, '\n', 1, true)
+    taken[#taken + 1] = number .. ':' .. n
+    taken[#taken + 1] = string.sub(record, 1, split - 1)
+    taken[#taken + 1] = string.sub(record, split + 1)
+    n = n + 1
+    record = redis.call('HGET', in_flight, number .. ':' .. n)
+  end
+  return {paused, taken}
+end
+
+redis.call('HSET', in_flight, 'take', number)
+local n = 0
+
+local function keep(queue, payload)
+  n = n + 1
+  local token = number .. ':' .. n
+  redis.call('HSET', in_flight, token, queue .. '\n' .. payload)
+  taken[#taken + 1] = token
+  taken[#taken + 1] = queue
+  taken[#taken + 1] = payload
+end
+
+if adopt then
+  for i, name in ipairs(names) do
+    local queue, landing = KEYS[2 * i + 1], KEYS[2 * i + 2]
+    while is_paused[i] == 0 and n < count do
+      local payload = redis.call('RPOP', landing)
+      if not payload then break end
+      keep(name, payload)
+    end
+    -- The newest is at the head: moved first, so that the oldest ends up at the very front.
+    while redis.call('LMOVE', landing, queue, 'LEFT', 'RIGHT') do end
+  end
+end
+
+for i, name in ipairs(names) do
+  if n >= count then break end
+  if is_paused[i] == 0 then
+    local payloads = redis.call('RPOP', KEYS[2 * i + 1], count - n)
+    if payloads then
+      for _, payload in ipairs(payloads) do keep(name, payload) end
+    end
+  end
+end
+
+return {paused, taken}

@@ -1,0 +1,176 @@
+"""One child of `pyqik work`: one Sidekiq process in the Web UI's eyes. It imports the user's modules and runs the jobs.
+
+Its main thread, once everything is started, has these tasks:
+1. obey the supervisor (quiet, stop, dump) and signals sent to this process itself;
+2. report to the supervisor what runs, each second: the supervisor writes that to Redis, so that C code which holds the
+   GIL for minutes makes a job look busy and not dead;
+3. at the stop's deadline, interrupt what still runs.
+A child whose supervisor is gone gives its jobs back and ends. Started as `python -m pyqik.worker.child FD`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import select
+import socket
+import sys
+import threading
+import time
+from typing import Final
+
+import structlog
+
+from pyqik.core.clock import SystemClock
+from pyqik.core.config import Config
+from pyqik.core.events import events
+from pyqik.jobs import process
+from pyqik.jobs.registry import registry
+from pyqik.wire.presence import Running
+from pyqik.worker import logs
+from pyqik.worker.channel import Channel, Message
+from pyqik.worker.launcher import build_manager
+from pyqik.worker.signals import MEANINGS, SignalInbox
+
+log = structlog.get_logger("pyqik")
+
+#: Seconds between two reports.
+REPORT_INTERVAL: Final = 1.0
+#: Seconds of CPU time after which Python hands the GIL on. Beside ten CPU-bound threads one Redis round trip takes
+#: 57 ms with the default of 5 ms, and 4 ms with this.
+SWITCH_INTERVAL: Final = 0.0005
+#: What a child exits with: everything was finished or given back; it could not start; its engine died.
+EXIT_OK, EXIT_START_FAILED, EXIT_ENGINE_DIED = 0, 2, 3
+
+
+class Child:
+    """See the module's docstring."""
+
+    def __init__(self, channel: Channel, inbox: SignalInbox, identity: str, config: Config) -> None:
+        self._channel = channel
+        self._inbox = inbox
+        self._identity = identity
+        self._config = config
+        self._deadline: float | None = None
+        self._ended = threading.Event()
+        self._clean = False
+        self._reported: tuple[list[Running], bool, bool] | None = None
+        self._manager = build_manager(config, identity, registry, SystemClock(), self._on_end)
+
+    def run(self) -> int:
+        """Run until told to stop; the exit status."""
+        events.emit("process.startup", identity=self._identity)
+        self._manager.start()
+        self._channel.send("ready", config=self._config.to_dict())
+        next_report = 0.0
+        while not self._ended.is_set():
+            now = time.monotonic()
+            if now >= next_report:
+                self._report()
+                next_report = now + REPORT_INTERVAL
+            until = next_report if self._deadline is None else min(next_report, self._deadline)
+            self._wait(until - now)
+            self._check_deadline()
+        self._manager.join(1.0)
+        events.emit("process.shutdown", identity=self._identity)
+        self._report()
+        self._channel.send("bye")
+        return EXIT_OK if self._clean else EXIT_ENGINE_DIED
+
+    def _wait(self, timeout: float) -> None:
+        watched: list[Channel | SignalInbox] = [self._inbox] if self._channel.closed else [self._channel, self._inbox]
+        ready, _, _ = select.select(watched, [], [], max(timeout, 0.0))
+        if self._channel in ready:
+            for message in self._channel.receive():
+                self._obey(message)
+            if self._channel.closed:
+                self._orphaned()
+        if self._inbox in ready:
+            for name in self._inbox.receive():
+                self._obey({"kind": MEANINGS.get(name, "")})
+
+    def _obey(self, message: Message) -> None:
+        match message["kind"]:
+            case "quiet":
+                self._quiet()
+            case "stop":
+                self._stop(message.get("timeout", self._config.timeout))
+            case "dump":
+                self._manager.dump_stacks()
+
+    def _quiet(self) -> None:
+        if not self._manager.is_quiet:
+            log.info("quiet: no new jobs; those that run go on")
+            self._manager.quiet()
+            events.emit("process.quiet", identity=self._identity)
+        self._report()
+
+    def _stop(self, timeout: float) -> None:
+        if self._deadline is None:
+            self._quiet()
+            running = len(self._manager.running())
+            log.info("stop: waiting for running jobs", running=running, timeout=timeout)
+            self._deadline = time.monotonic() + timeout
+            self._manager.finish()
+            self._channel.send("stopping")
+
+    def _check_deadline(self) -> None:
+        if self._deadline is not None and time.monotonic() >= self._deadline and not self._ended.is_set():
+            log.warning("the stop timeout is over; interrupting jobs", running=len(self._manager.running()))
+            self._deadline = time.monotonic() + 1.0  # A job that swallowed the first one hears a second one.
+            self._manager.interrupt()
+
+    def _orphaned(self) -> None:
+        """Nobody is there who would kill this process at a deadline, so it has none: its jobs are given back now."""
+        log.error("the supervisor is gone; giving the jobs back")
+        self._stop(0.0)
+
+    def _report(self) -> None:
+        running = self._manager.running()
+        executions = self._manager.drain_executions()
+        self._channel.send(
+            "report",
+            running=[[job.tid, job.token, job.run_at] for job in running],
+            executions=executions.to_wire(),
+            quiet=self._manager.is_quiet,
+            connected=self._manager.connected,
+        )
+
+    def _on_end(self, clean: bool) -> None:
+        self._clean = clean
+        self._ended.set()
+        self._inbox.wake()
+
+
+def start(message: Message, channel: Channel, inbox: SignalInbox) -> int:
+    """Configure this process, import the modules that register jobs, and run; the exit status."""
+    given = Config.from_dict(message["config"])
+    logs.configure(given.log_level, given.log_format)
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        for module in given.require:
+            importlib.import_module(module)
+    except Exception:
+        log.exception("could not import a module that registers jobs", module=module)
+        return EXIT_START_FAILED
+    configured = process.configured()
+    config = given if configured is None else given.over(configured)
+    process.use(config)
+    return Child(channel, inbox, message["identity"], config).run()
+
+
+def main() -> int:
+    """Wait for the supervisor's first message, and start."""
+    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    inbox = SignalInbox()
+    while not channel.closed:
+        select.select([channel], [], [])
+        for message in channel.receive():
+            return start(message, channel, inbox)
+    return EXIT_START_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""A child, as the supervisor sees it: an operating system process, what it last reported, and when it must be gone."""
+
+from __future__ import annotations
+
+import enum
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from pyqik.core.config import Config
+from pyqik.wire.presence import ProcessInfo, Running
+from pyqik.wire.statistics import Executions
+from pyqik.worker.channel import Channel, Message
+from pyqik.worker.heartbeat import resident_kb
+from pyqik.worker.launcher import make_identity, process_info
+
+log = structlog.get_logger("pyqik")
+
+#: Seconds after the stop's deadline at which a child that has not ended is killed. With what follows (giving back what
+#: it held, unregistering) the whole process ends within 3 seconds of the deadline.
+KILL_AFTER: Final = 2.5
+
+
+class State(enum.Enum):
+    """Where a child is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    QUIET = "quiet"
+    STOPPING = "stopping"
+    ENDED = "ended"
+
+
+class ChildProcess:
+    """A child. Its methods are called in the supervisor's main thread, those for the heartbeat in the heartbeat's."""
+
+    def __init__(self, config: Config) -> None:
+        self._channel, theirs = Channel.pair()
+        with theirs:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-m", "pyqik.worker.child", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                # A process group of its own: Ctrl-C reaches the supervisor alone, which stops its children in order.
+                process_group=0,
+            )
+        self.pid = self._popen.pid
+        self.identity = make_identity(self.pid)
+        self.state = State.STARTING
+        self.config = config
+        self.started = time.monotonic()
+        self._started_at = time.time()
+        self.kill_at: float | None = None
+        self.killed = False
+        self.connected = True
+        self._lock = threading.Lock()
+        self._running: list[Running] = []
+        self._executions = Executions()
+        self._channel.send("start", config=config.to_dict(), identity=self.identity)
+
+    # Orders.
+
+    def quiet(self) -> None:
+        """Ask it to take no new jobs."""
+        if self.state in (State.STARTING, State.READY):
+            self.state = State.QUIET
+        self._channel.send("quiet")
+
+    def stop(self, timeout: float) -> None:
+        """Ask it to end within `timeout` seconds; it is killed if it does not."""
+        self._stopping(timeout)
+        self._channel.send("stop", timeout=timeout)
+
+    def dump(self) -> None:
+        """Ask it to log its stacks."""
+        self._channel.send("dump")
+
+    def kill(self) -> None:
+        """SIGKILL. What it held is given back by the supervisor."""
+        if self._popen.poll() is None:
+            self.killed = True
+            self._popen.kill()
+
+    # News.
+
+    def fileno(self) -> int:
+        """The descriptor to poll for its messages."""
+        return self._channel.fileno()
+
+    def receive(self) -> bool:
+        """Read its messages; whether it has just become ready."""
+        ready = False
+        for message in self._channel.receive():
+            ready |= message["kind"] == "ready"
+            self._note(message)
+        return ready
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether its end of the channel is closed: it has ended, or soon will have."""
+        return self._channel.closed
+
+    def ended(self) -> str | None:
+        """How it ended, or None while it lives."""
+        status = self._popen.poll()
+        if status is None:
+            return None
+        while not self._channel.closed:
+            self.receive()
+        self._channel.close()
+        return _signal_name(-status) if status < 0 else f"exit status {status}"
+
+    @property
+    def exit_status(self) -> int | None:
+        """The exit status, negative for a signal; None while it lives."""
+        return self._popen.returncode
+
+    # For the heartbeat (see `heartbeat.Process`).
+
+    @property
+    def info(self) -> ProcessInfo:
+        """What the Web UI shows of it."""
+        return process_info(self.config, self.identity, self.pid, self._started_at)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it takes no new work."""
+        return self.state in (State.QUIET, State.STOPPING, State.ENDED)
+
+    def running(self) -> Sequence[Running]:
+        """What it ran when it last reported."""
+        with self._lock:
+            return list(self._running)
+
+    def drain_executions(self) -> Executions:
+        """What it reported since the last call."""
+        with self._lock:
+            drained, self._executions = self._executions, Executions()
+        return drained
+
+    def rss_kb(self) -> int:
+        """Its resident memory."""
+        return resident_kb(self.pid)
+
+    def _note(self, message: Message) -> None:
+        match message["kind"]:
+            case "ready":
+                self.config = Config.from_dict(message["config"])
+                if self.state is State.STARTING:
+                    self.state = State.READY
+            case "report":
+                with self._lock:
+                    self._running = [Running(tid, token, run_at) for tid, token, run_at in message["running"]]
+                    self._executions.merge(Executions.from_wire(message["executions"]))
+                self.connected = message["connected"]
+                if message["quiet"] and self.state is State.READY:
+                    self.state = State.QUIET
+            case "stopping":
+                self._stopping(self.config.timeout)
+
+    def _stopping(self, timeout: float) -> None:
+        if self.state is not State.STOPPING:
+            self.state = State.STOPPING
+            self.kill_at = time.monotonic() + timeout + KILL_AFTER
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,210 @@
+"""Taking units of work and writing their outcomes: the only thread of a process that speaks to Redis for the engine.
+
+Its tasks, in each round:
+1. settle what has ended and take what there is room for, in one round trip;
+2. hand the taken units out;
+3. if the queues had less than that: wait for a push, for an ending, or for a word from the manager.
+It is started by the manager, and ends when it was told to and everything that it handed out is settled.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol
+
+import structlog
+from redis.exceptions import RedisError
+
+from pyqik.core.clock import Clock
+from pyqik.core.events import events
+from pyqik.wire.broker import FRONT, Broker, Place, Taken, UnitOfWork
+from pyqik.worker.queue_order import QueueOrder
+from pyqik.worker.waiting import Waiting
+
+log = structlog.get_logger("pyqik")
+
+#: Seconds between two takes while idle: what notices a pause, and heals whatever else was missed.
+IDLE_TAKE: Final = 2.0
+#: Seconds for which a taken unit may wait for a slot before it is given back.
+PREFETCH_PATIENCE: Final = 0.05
+#: Seconds between two attempts while Redis is away: the first, and the longest.
+RECONNECT: Final = (0.1, 1.0)
+
+
+class Runners(Protocol):
+    """What the fetcher asks of whoever runs units of work. All calls come from the fetcher's thread."""
+
+    def room(self) -> int:
+        """How many more units may be handed out."""
+        ...
+
+    def hand_out(self, units: Sequence[UnitOfWork]) -> None:
+        """Run them; each comes back through `Fetcher.ended`."""
+        ...
+
+    def backlog(self) -> int:
+        """How many units wait for a slot."""
+        ...
+
+    def take_back(self, patience: float) -> Iterable[UnitOfWork]:
+        """The units that wait for a slot, if every slot has been busy for `patience` seconds; the newest first."""
+        ...
+
+
+class Fetcher:
+    """See the module's docstring. `on_end` hears whether the thread ended because it was told to (or died of a bug)."""
+
+    def __init__(
+        self, broker: Broker, order: QueueOrder, runners: Runners, clock: Clock, on_end: Callable[[bool], None]
+    ) -> None:
+        self._broker = broker
+        self._order = order
+        self._runners = runners
+        self._clock = clock
+        self._on_end = on_end
+        self._waiting = Waiting(broker, order.names, clock)
+        self._ended: deque[tuple[UnitOfWork, Place]] = deque()
+        self._unsettled: dict[bytes, tuple[UnitOfWork, Place]] = {}
+        self._held: set[bytes] = set()
+        self._paused: tuple[str, ...] = ()
+        self._sleeping = False
+        self._quiet = False
+        self._finishing = False
+        self._lost_at: float | None = None
+        self._attempts = 0
+        self._thread = threading.Thread(target=self._run, name="pyqik-fetcher", daemon=True)
+
+    # Called by other threads.
+
+    def start(self) -> None:
+        """Start taking."""
+        self._thread.start()
+
+    def ended(self, unit: UnitOfWork, place: Place) -> None:
+        """Settle `unit`, soon. From any thread, and twice for the same unit too: the first counts."""
+        self._ended.append((unit, place))
+        if self._sleeping:
+            self._waiting.wake()
+
+    def quiet(self) -> None:
+        """Take nothing more, and give back what no slot has started; what runs is still settled."""
+        self._quiet = True
+        self._waiting.wake()
+
+    def finish(self) -> None:
+        """End as soon as everything that was handed out is settled."""
+        self._quiet = self._finishing = True
+        self._waiting.wake()
+
+    def join(self, timeout: float) -> bool:
+        """Wait until the thread has ended; whether it has."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    @property
+    def connected(self) -> bool:
+        """Whether Redis answered last time."""
+        return self._lost_at is None
+
+    # The thread.
+
+    def _run(self) -> None:
+        try:
+            while not self._finished():
+                try:
+                    self._round()
+                except RedisError as error:
+                    self._lose(error)
+        except BaseException:
+            log.exception("the fetcher died; this process cannot go on")
+        finally:
+            self._waiting.close()
+            self._broker.close()
+            self._on_end(self._finished())
+
+    def _finished(self) -> bool:
+        return self._finishing and not (self._held or self._waiting.armed or self._waiting.landed)
+
+    def _round(self) -> None:
+        self._collect()
+        room = 0 if self._quiet else max(self._runners.room(), 0)
+        if room == 0:
+            self._waiting.stop()
+        taken = self._exchange(room)
+        if taken.units:
+            self._held.update([unit.token for unit in taken.units])
+            events.emit("fetch.taken", count=len(taken.units))
+            self._runners.hand_out(taken.units)
+        if self._lost_at is not None:
+            self._restore(self._lost_at)
+        if len(taken.units) < room:
+            self._note_paused(taken.paused)
+            self._waiting.start(taken.paused)
+            events.emit("fetch.idle")
+        elif room > 0:
+            return
+        self._sleep()
+
+    def _collect(self) -> None:
+        """Gather what ended, each unit once, and what nobody started in time."""
+        for unit in self._runners.take_back(0.0 if self._quiet else PREFETCH_PATIENCE):
+            self._ended.append((unit, FRONT))
+        while self._ended:
+            unit, place = self._ended.popleft()
+            if unit.token in self._held:
+                self._unsettled.setdefault(unit.token, (unit, place))
+
+    def _exchange(self, room: int) -> Taken:
+        """Settle and take. After an error everything is still there to be settled again."""
+        adopt = self._waiting.landed or self._waiting.armed
+        endings = list(self._unsettled.values())
+        taken = self._broker.exchange(endings, room, self._order.draw(), adopt=adopt, now=self._clock.time())
+        self._waiting.landed = False
+        if endings:
+            self._held.difference_update(self._unsettled)
+            self._unsettled.clear()
+            events.emit("job.settled", units=[unit for unit, _ in endings])
+        return taken
+
+    def _sleep(self) -> None:
+        self._sleeping = True
+        # An ending that came before the flag was up has not rung.
+        self._waiting.sleep(0.0 if self._ended else PREFETCH_PATIENCE if self._runners.backlog() else IDLE_TAKE)
+        self._sleeping = False
+
+    def _note_paused(self, paused: tuple[str, ...]) -> None:
+        if sorted(paused) != sorted(self._paused):
+            log.info("paused queues", queues=sorted(paused))
+            events.emit("fetch.paused", queues=sorted(paused))
+        self._paused = paused
+
+    # Losing Redis and finding it again.
+
+    def _lose(self, error: RedisError) -> None:
+        self._sleeping = False
+        self._waiting.hang_up()
+        self._broker.close()
+        if self._lost_at is None:
+            self._lost_at, self._attempts = self._clock.monotonic(), 0
+            log.error("Redis does not answer as it should; jobs go on, their outcomes wait", error=str(error))
+            events.emit("redis.lost", error=error)
+        first, longest = RECONNECT
+        delay = min(first * 2 ** min(self._attempts, 10), longest) * random.uniform(0.75, 1.25)
+        self._attempts += 1
+        self._waiting.sleep(delay)
+
+    def _restore(self, lost_at: float) -> None:
+        """What this process holds by Redis's account and does not know of is given back: a failover may have undone
+        what was settled, or kept a take whose answer is not to be had any more.
+        """
+        for token in self._broker.held():
+            if token not in self._held:
+                self._held.add(token)
+                self._ended.append((UnitOfWork(token, "", b""), FRONT))
+        downtime = self._clock.monotonic() - lost_at
+        self._lost_at = None
+        log.info("Redis is back", downtime=round(downtime, 3))
+        events.emit("redis.restored", downtime=downtime)

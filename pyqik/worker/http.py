@@ -1,0 +1,93 @@
+"""The supervisor's HTTP server: `/healthz` (this process works) and `/readyz` (it takes jobs), for probes.
+
+It serves plain text from a thread of its own, and knows nothing of jobs or Redis.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Final
+
+import structlog
+
+log = structlog.get_logger("pyqik")
+
+#: The port, unless another is configured; when it is taken, the next of this many are tried.
+DEFAULT_PORT: Final = 9394
+PORTS: Final = 10
+
+#: Answers a path: whether all is well, and a line that says what is or is not.
+Check = Callable[[], tuple[bool, str]]
+
+
+class HttpServer:
+    """See the module's docstring. Each path of `checks` answers 200 or 503."""
+
+    def __init__(self, host: str, port: int | None, checks: Mapping[str, Check]) -> None:
+        self._server = _bind(host, port, _handler(checks))
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="pyqik-http", daemon=True
+        )
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+        log.info("http", port=self.port)
+
+    def stop(self) -> None:
+        """End, after the current answers."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def _bind(host: str, port: int | None, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    """Two workers on one host are common, so only a port that was asked for must be free."""
+    ports = range(DEFAULT_PORT, DEFAULT_PORT + PORTS) if port is None else (port,)
+    for candidate in ports:
+        try:
+            return _Server((host, candidate), handler)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or candidate == ports[-1]:
+                raise
+    raise AssertionError("unreachable")
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # A second worker must find the port taken, not share it.
+    allow_reuse_port = False
+
+
+def _handler(checks: Mapping[str, Check]) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 5.0
+
+        def do_GET(self) -> None:
+            check = checks.get(self.path.partition("?")[0])
+            if check is None:
+                self._answer(404, f"not found; there is {', '.join(checks)}")
+                return
+            well, text = check()
+            self._answer(200 if well else 503, text)
+
+        def _answer(self, status: int, text: str) -> None:
+            body = f"{text}\n".encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "text/plain; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Probes come every few seconds; they are not worth a line each."""
+
+    return Handler

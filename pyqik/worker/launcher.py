@@ -1,0 +1,182 @@
+"""A worker inside a program: takes and runs jobs in this process, without a supervisor.
+
+    with Launcher(Config(queues=["python"])):
+        ...
+
+It may be started in any thread and touches no signals. As nobody could kill this process for it, a job that does not
+end when it is interrupted is given back while its thread still runs: such a job may run twice.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import socket
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, cast
+
+import structlog
+
+from pyqik.core.clock import Clock, SystemClock
+from pyqik.core.config import Config
+from pyqik.core.events import events
+from pyqik.jobs.middleware import ServerMiddleware
+from pyqik.jobs.registry import Registry, registry
+from pyqik.wire.broker import Broker, DeadLimits
+from pyqik.wire.connection import open_redis
+from pyqik.wire.presence import ProcessInfo, Running
+from pyqik.wire.statistics import Executions
+from pyqik.worker.heartbeat import Heartbeat, resident_kb
+from pyqik.worker.manager import Manager
+from pyqik.worker.processor import Policy
+from pyqik.worker.queue_order import QueueOrder
+from pyqik.worker.recovery import Recovery
+from pyqik.worker.scheduled import Poller
+
+log = structlog.get_logger("pyqik")
+
+#: Seconds that interrupted jobs have to end before they are given back all the same.
+UNWIND: Final = 3.0
+
+
+class Launcher:
+    """See the module's docstring. `start` and `stop` once each; a stopped launcher is not started again."""
+
+    def __init__(self, config: Config, registry: Registry = registry, clock: Clock | None = None) -> None:
+        self._config = config
+        clock = clock or SystemClock()
+        self._client = open_redis(config.redis)
+        self._info = process_info(config, make_identity(os.getpid()), os.getpid(), clock.time(), embedded=True)
+        self._manager = build_manager(config, self._info.identity, registry, clock, lambda clean: None)
+        self._heartbeat = Heartbeat(self._client, clock, config.lease, lambda identity, signal: None, config.release)
+        self._poller = Poller(
+            self._client,
+            clock,
+            average=config.poll_interval_average,
+            scheduled_average=config.average_scheduled_poll_interval,
+        )
+        self._recovery = Recovery(self._client, clock)
+
+    @property
+    def identity(self) -> str:
+        """Its name in the Web UI."""
+        return self._info.identity
+
+    def start(self) -> None:
+        """Begin to take jobs; returns at once."""
+        self._recovery.start()
+        self._heartbeat.start()
+        self._heartbeat.add(_ThisProcess(self._info, self._manager))
+        if self._config.poll:
+            self._poller.start()
+        self._manager.start()
+        events.emit("process.startup", identity=self.identity)
+
+    def quiet(self) -> None:
+        """Take no new jobs; those that run go on."""
+        self._poller.stop()
+        self._manager.quiet()
+        self._heartbeat.poke()
+        events.emit("process.quiet", identity=self.identity)
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Stop within `timeout` seconds (default: the configuration's) plus `UNWIND`.
+
+        Returns whether every job has ended, finished or given back. Otherwise the rest is given back all the same.
+        """
+        self._poller.stop()
+        self._manager.finish()
+        ended = self._manager.join(self._config.timeout if timeout is None else timeout)
+        if not ended:
+            self._manager.interrupt()
+            ended = self._manager.join(UNWIND)
+        events.emit("process.shutdown", identity=self.identity)
+        self._recovery.give_back(self.identity, list(self._config.all_queues), lambda count: None)
+        self._recovery.stop(UNWIND)
+        self._heartbeat.stop(UNWIND)
+        if self._config.poll:
+            self._poller.join(UNWIND)
+        self._client.close()
+        return ended
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class _ThisProcess:
+    """This process, as the heartbeat asks for it."""
+
+    def __init__(self, info: ProcessInfo, manager: Manager) -> None:
+        self.info = info
+        self._manager = manager
+
+    @property
+    def is_quiet(self) -> bool:
+        return self._manager.is_quiet
+
+    def running(self) -> Sequence[Running]:
+        return self._manager.running()
+
+    def drain_executions(self) -> Executions:
+        return self._manager.drain_executions()
+
+    def rss_kb(self) -> int:
+        return resident_kb(self.info.pid)
+
+
+def build_manager(
+    config: Config, identity: str, registry: Registry, clock: Clock, on_end: Callable[[bool], None]
+) -> Manager:
+    """A manager as `config` wants it."""
+    limits = DeadLimits(config.dead_max_jobs, config.dead_timeout)
+    return Manager(
+        Broker(open_redis(config.redis), identity, limits),
+        QueueOrder(config.all_queues),
+        registry,
+        Policy(
+            # Config leaves open what a middleware is called with: it holds those of two kinds.
+            middleware=cast(Sequence[ServerMiddleware], config.server_middleware),
+            max_retries=config.max_retries,
+            log_arguments=config.log_arguments,
+        ),
+        clock,
+        concurrency=config.total_concurrency,
+        async_concurrency=config.async_concurrency,
+        on_end=on_end,
+    )
+
+
+def make_identity(pid: int) -> str:
+    """`<hostname>:<pid>:<12 hex digits>`, as Sidekiq's processes are named (component.rb)."""
+    return f"{_hostname()}:{pid}:{random.SystemRandom().getrandbits(48):012x}"
+
+
+def process_info(config: Config, identity: str, pid: int, started_at: float, *, embedded: bool = False) -> ProcessInfo:
+    """What the Web UI shows of a process that runs with `config`."""
+    return ProcessInfo(
+        identity=identity,
+        hostname=_hostname(),
+        pid=pid,
+        started_at=started_at,
+        concurrency=config.total_concurrency,
+        queues=config.all_queues,
+        mode=config.queue_mode,
+        tag=config.tag or Path.cwd().name,
+        labels=list(config.labels),
+        version=f"pyqik {metadata.version('pyqik')} (Python {platform.python_version()})",
+        embedded=embedded,
+    )
+
+
+def _hostname() -> str:
+    return os.environ.get("DYNO") or socket.gethostname()

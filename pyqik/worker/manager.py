@@ -1,0 +1,175 @@
+"""The jobs of one process: the fetcher that takes them, and the threads and the event loop that run them.
+
+Its tasks:
+1. start and stop them, in order;
+2. say how much may be taken: free slots, and a few milliseconds of work ahead while jobs are short;
+3. know what runs.
+It has no thread of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from pyqik.core.clock import Clock
+from pyqik.jobs.registry import Registry
+from pyqik.wire.broker import Broker, UnitOfWork
+from pyqik.wire.presence import Running
+from pyqik.wire.statistics import Executions
+from pyqik.worker import stacks
+from pyqik.worker.fetcher import PREFETCH_PATIENCE, Fetcher
+from pyqik.worker.metrics import ExecutionCounter
+from pyqik.worker.outcome import Outcome
+from pyqik.worker.processor import Policy, Processor, Run
+from pyqik.worker.queue_order import QueueOrder
+from pyqik.worker.runners import AsyncRunner, ThreadRunner
+
+#: Seconds of work that may wait locally, so that a thread never waits for a round trip between two short jobs.
+PREFETCH: Final = 0.005
+#: Units that may wait for each thread, however short the jobs are.
+PREFETCH_LIMIT: Final = 50
+#: Weight of the newest job in the measured pace.
+PACE_WEIGHT: Final = 0.05
+
+
+class Manager:
+    """See the module's docstring. `on_end` is called once, from another thread, when everything that was taken is
+    settled after `finish`, or when the fetcher died: with True or False.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        order: QueueOrder,
+        registry: Registry,
+        policy: Policy,
+        clock: Clock,
+        *,
+        concurrency: int,
+        async_concurrency: int,
+        on_end: Callable[[bool], None],
+    ) -> None:
+        self._registry = registry
+        self._concurrency = concurrency
+        self._async_concurrency = async_concurrency
+        self._quiet = False
+        self._counter = ExecutionCounter()
+        self._processor = Processor(registry, policy, self._counter, clock, stopping=lambda: self._quiet)
+        self._threads = ThreadRunner(concurrency, self._processor, self._ended)
+        self._loop = AsyncRunner(self._processor, self._ended)
+        self._fetcher = Fetcher(broker, order, self, clock, on_end)
+        self._lock = threading.Lock()
+        self._in_threads: set[bytes] = set()
+        self._on_loop: set[bytes] = set()
+        self._pace = 1.0
+
+    # For the launcher.
+
+    def start(self) -> None:
+        """Take and run jobs."""
+        self._threads.start()
+        self._fetcher.start()
+
+    def quiet(self) -> None:
+        """Take nothing more; what runs goes on."""
+        self._quiet = True
+        self._fetcher.quiet()
+
+    def finish(self) -> None:
+        """Take nothing more, and end when everything that runs has ended."""
+        self._quiet = True
+        self._fetcher.finish()
+
+    def interrupt(self) -> None:
+        """Raise `Shutdown` in every running job; as each ends, it is given back."""
+        self._threads.interrupt()
+        self._loop.interrupt()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the end; whether it came. Threads that still run jobs then are left alone."""
+        deadline = time.monotonic() + timeout
+        ended = self._fetcher.join(timeout)
+        self._threads.close()
+        self._loop.close()
+        rest = max(0.0, deadline - time.monotonic())
+        return ended and self._threads.join(rest) and self._loop.join(rest)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it has stopped taking."""
+        return self._quiet
+
+    @property
+    def connected(self) -> bool:
+        """Whether Redis answered last time."""
+        return self._fetcher.connected
+
+    def running(self) -> list[Running]:
+        """What runs now; not what merely waits for a slot."""
+        return self._threads.running() + self._loop.running()
+
+    def dump_stacks(self) -> None:
+        """Log what every thread and every asyncio task does, and which job it runs."""
+        stacks.dump(self._threads.jids(), self._loop.tasks())
+
+    def drain_executions(self) -> Executions:
+        """What was executed since the last call."""
+        return self._counter.drain()
+
+    # For the fetcher's thread (see `fetcher.Runners`).
+
+    def room(self) -> int:
+        """Free slots, and what may wait. A taken unit may be of either kind, so both must have room."""
+        threads = self._concurrency + self._prefetch() - len(self._in_threads)
+        loop = self._async_concurrency - len(self._on_loop)
+        if not self._registry.has_async:
+            return threads
+        return min(threads, loop) if self._registry.has_plain else loop
+
+    def hand_out(self, units: Sequence[UnitOfWork]) -> None:
+        """Open each unit and give it to a thread or to the loop."""
+        for unit in units:
+            run = self._processor.open(unit)
+            if isinstance(run, Outcome):
+                self._fetcher.ended(unit, run.place)
+                continue
+            with self._lock:
+                (self._on_loop if run.is_async else self._in_threads).add(unit.token)
+            if run.is_async:
+                self._loop.submit(run)
+            else:
+                self._threads.submit(run)
+
+    def backlog(self) -> int:
+        """Units that wait for a thread."""
+        return self._threads.backlog()
+
+    def take_back(self, patience: float) -> Iterable[UnitOfWork]:
+        """What waits for a thread, if a job has been running for longer than `patience`."""
+        if not self._threads.backlog() or (patience and self._busy_for() <= patience):
+            return ()
+        runs = self._threads.take_back()
+        with self._lock:
+            self._in_threads.difference_update([run.unit.token for run in runs])
+        return [run.unit for run in runs]
+
+    def _prefetch(self) -> int:
+        if self._busy_for() > PREFETCH_PATIENCE:
+            return 0
+        return self._concurrency * min(int(PREFETCH / self._pace), PREFETCH_LIMIT)
+
+    def _busy_for(self) -> float:
+        return self._threads.busy_for(time.perf_counter())
+
+    # For the runners' threads.
+
+    def _ended(self, run: Run, outcome: Outcome) -> None:
+        with self._lock:
+            self._in_threads.discard(run.unit.token)
+            self._on_loop.discard(run.unit.token)
+        elapsed = time.perf_counter() - run.started
+        self._pace += PACE_WEIGHT * (max(elapsed, 1e-6) - self._pace)
+        self._fetcher.ended(run.unit, outcome.place)

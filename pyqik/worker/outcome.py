@@ -1,0 +1,229 @@
+"""How a job ended, as a value: `decide` says it (pure), one script writes it.
+
+The rules are Sidekiq's: sidekiq/job_retry.rb at 6.4, 7.3 and 8.1, with the delay formula of 8.0.
+"""
+
+from __future__ import annotations
+
+import base64
+import enum
+import json
+import random
+import traceback
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pyqik.core.errors import Discard, Interruption, InvalidPayload, JobNotRegistered, Kill, RetryIn
+from pyqik.jobs.definition import DISCARD, KILL, RetryDecision
+from pyqik.wire import keys
+from pyqik.wire.broker import FRONT, GONE, Place, UnitOfWork
+from pyqik.wire.payload import Payload, dead_entry, patch
+
+#: Characters of an error message that are stored, as in Sidekiq.
+MESSAGE_LIMIT: Final = 10_000
+#: Seconds: Sidekiq's client refuses a longer `retry_for`.
+RETRY_FOR_LIMIT: Final = 1_000_000_000
+#: The back-off of later retries is that of this one, 10 years: a payload may claim any count.
+BACKOFF_LIMIT: Final = 133
+
+
+class Ending(enum.Enum):
+    """What happened to a unit of work."""
+
+    DONE = "done"
+    RETRIED = "retried"
+    DIED = "died"
+    DISCARDED = "discarded"
+    #: Failed, and its options say that nothing is kept (`retry: false`, or exhausted with `dead: false`).
+    DROPPED = "dropped"
+    INTERRUPTED = "interrupted"
+    #: Not a job at all: the bytes are kept in the dead set.
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a unit of work ended, and where it goes."""
+
+    ending: Ending
+    place: Place
+    error: BaseException | None = None
+    #: No retry is left: the job's `retries_exhausted` is called.
+    exhausted: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether it counts as a failure in Sidekiq's statistics."""
+        return self.ending in (Ending.RETRIED, Ending.DIED, Ending.DROPPED)
+
+
+DONE: Final = Outcome(Ending.DONE, GONE)
+INTERRUPTED: Final = Outcome(Ending.INTERRUPTED, FRONT)
+
+RetryRule = Callable[[int, Exception], RetryDecision]
+
+
+def decide(
+    unit: UnitOfWork,
+    payload: Payload,
+    error: BaseException,
+    *,
+    now: float,
+    max_retries: int = 25,
+    default_retry: bool | int = True,
+    retry_in: RetryRule | None = None,
+    jitter: Callable[[int], int] = random.randrange,
+) -> Outcome:
+    """How the job `payload` ends that raised `error` at `now`.
+
+    `default_retry` is the class's own option, for payloads that carry none. `retry_in` is the class's rule for the
+    delay; it is asked only if a retry is left. `jitter(n)` is a random integer below n.
+    """
+    if was_interrupted(error):
+        return Outcome(Ending.INTERRUPTED, FRONT, error)
+    if isinstance(error, Discard):
+        return Outcome(Ending.DISCARDED, GONE, error)
+    # Nobody can have meant a job to vanish because a process does not know its class: that one is always kept.
+    unknown = isinstance(error, JobNotRegistered)
+    failure = _Failure.of(unit, payload, error, now=now, default_retry=default_retry)
+    if isinstance(error, Kill):
+        return failure.died(exhausted=True, keep=True)
+    if failure.retry is False and not unknown:
+        return Outcome(Ending.DROPPED, GONE, error)
+    if failure.exhausted(max_retries):
+        return failure.died(exhausted=True, keep=unknown)
+    return failure.retried(retry_in, jitter)
+
+
+def invalid(unit: UnitOfWork, error: InvalidPayload, now: float) -> Outcome:
+    """What is not a job goes to the dead set, where Sidekiq's Web UI shows it."""
+    return Outcome(Ending.INVALID, Place("add", keys.DEAD, now, dead_entry(unit.raw, error, unit.queue, now)), error)
+
+
+def was_interrupted(error: BaseException, by: tuple[type[BaseException], ...] = (Interruption,)) -> bool:
+    """Whether an interruption is behind `error`: a job may wrap it, or fail in a `finally` on its way out."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        if isinstance(link, by):
+            return True
+        seen.add(id(link))
+        link = link.__cause__ or link.__context__
+    return False
+
+
+def backtrace(error: BaseException, keep: bool | int) -> str:
+    """Sidekiq's `error_backtrace`: base64 of zlib of a JSON array of lines, the innermost first, as Ruby has them.
+
+    Angle brackets (`<module>`) are written as parentheses: the Web UI does not escape them. `keep` is True for all
+    lines, or how many.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f"{f.filename}:{f.lineno}:in {f.name}".replace("<", "(").replace(">", ")") for f in reversed(frames)]
+    if keep is not True:
+        lines = lines[: int(keep)]
+    return base64.b64encode(zlib.compress(json.dumps(lines).encode())).decode()
+
+
+def error_class(error: BaseException) -> str:
+    """The name under which the Web UI shows an error: with its module, unless it is a builtin."""
+    kind = type(error)
+    name = kind.__qualname__.replace("<locals>.", "")
+    # pyqik's own errors are known by the name under which they are public.
+    package = "pyqik" if kind.__module__.startswith("pyqik.") else kind.__module__
+    return name if package == "builtins" else f"{package}.{name}"
+
+
+def error_message(error: BaseException) -> str:
+    """The error's text within Sidekiq's limit; what UTF-8 cannot hold is replaced."""
+    try:
+        text = str(error)
+    except Exception as broken:
+        text = f"its message could not be made: {type(broken).__name__} in __str__"
+    return text[:MESSAGE_LIMIT].encode("utf-8", "replace").decode()
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A failed run, with the fields that it adds to the payload."""
+
+    unit: UnitOfWork
+    payload: Payload
+    error: BaseException
+    now: float
+    retry: bool | int
+    count: int
+    failed_at: float
+    changes: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls, unit: UnitOfWork, payload: Payload, error: BaseException, *, now: float, default_retry: bool | int
+    ) -> _Failure:
+        retry = payload.get("retry")
+        changes: dict[str, Any] = {}
+        if retry is None:
+            # As Sidekiq: the class's option decides, and is written down for the next time.
+            retry = changes["retry"] = default_retry
+        elif type(retry) is not int:
+            retry = retry is not False
+        previous = payload.get("retry_count")
+        first = not isinstance(previous, int) or isinstance(previous, bool)
+        count = 0 if first else previous + 1
+        changes |= {
+            "queue": payload.get("retry_queue") or unit.queue,
+            "error_message": error_message(error),
+            "error_class": error_class(error),
+            "retry_count": count,
+            "failed_at" if first else "retried_at": now,
+        }
+        if not first and payload.get("failed_at") is None:
+            changes["failed_at"] = now  # The Web UI's page of the entry fails without it.
+        # The Web UI has no link to an entry without a jid, and loses one whose args are no array when it is retried.
+        if not isinstance(payload.get("args"), list):
+            changes["args"] = payload.args
+        if not payload.get("jid"):
+            changes["jid"] = f"{random.getrandbits(96):024x}"
+        if keep := payload.get("backtrace"):
+            changes["error_backtrace"] = backtrace(error, keep if type(keep) is int else True)
+        failed_at = now if first else seconds(payload.get("failed_at"), now)
+        return cls(unit, payload, error, now, retry, count, failed_at, changes)
+
+    def exhausted(self, max_retries: int) -> bool:
+        """`retry_for` excludes `retry`, as since Sidekiq 8.1; the first failure of `retry: 0` is its last."""
+        window = self.payload.get("retry_for")
+        if isinstance(window, (int, float)) and not isinstance(window, bool) and window > 0:
+            return self.failed_at + min(window, RETRY_FOR_LIMIT) < self.now
+        return self.count >= (max_retries if self.retry is True or self.retry is False else self.retry)
+
+    def died(self, *, exhausted: bool, keep: bool) -> Outcome:
+        if self.payload.get("dead") is False and not keep:
+            return Outcome(Ending.DROPPED, GONE, self.error, exhausted)
+        return Outcome(Ending.DIED, self._entry(keys.DEAD, self.now), self.error, exhausted)
+
+    def retried(self, retry_in: RetryRule | None, jitter: Callable[[int], int]) -> Outcome:
+        count = max(0, min(self.count, BACKOFF_LIMIT))
+        if isinstance(self.error, RetryIn):
+            return self._retry_at(self.now + self.error.seconds)
+        answer = retry_in(self.count, self.error) if retry_in and isinstance(self.error, Exception) else None
+        if answer is KILL:
+            return self.died(exhausted=True, keep=False)
+        if answer is DISCARD:
+            return Outcome(Ending.DISCARDED, GONE, self.error)
+        delay = float(answer) if isinstance(answer, (int, float)) and answer > 0 else count**4 + 15
+        return self._retry_at(self.now + delay + jitter(10 * (count + 1)))
+
+    def _retry_at(self, when: float) -> Outcome:
+        return Outcome(Ending.RETRIED, self._entry(keys.RETRY, when), self.error)
+
+    def _entry(self, key: str, score: float) -> Place:
+        return Place("add", key, score, patch(self.unit.raw, self.changes))
+
+
+def seconds(value: object, default: float) -> float:
+    """A payload's timestamp as epoch seconds: Sidekiq 8 writes integer milliseconds, 6 and 7 float seconds."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return default
+    return value / 1000 if isinstance(value, int) else value

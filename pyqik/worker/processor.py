@@ -1,0 +1,233 @@
+"""One unit of work, from its bytes to its outcome: decode → resolve → run → decide.
+
+It never raises and never speaks to Redis. `open` belongs to the fetcher's thread; `perform` and `perform_async` to
+whichever slot runs the job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from pyqik.core.clock import Clock
+from pyqik.core.errors import InvalidPayload, JobNotRegistered, Shutdown
+from pyqik.core.events import events
+from pyqik.jobs import context
+from pyqik.jobs.definition import JobDefinition, Runnable
+from pyqik.jobs.middleware import ServerMiddleware, around
+from pyqik.jobs.registry import Registry
+from pyqik.wire.broker import UnitOfWork
+from pyqik.wire.payload import Payload, decode
+from pyqik.worker.metrics import ExecutionCounter
+from pyqik.worker.outcome import (
+    DONE,
+    INTERRUPTED,
+    Ending,
+    Outcome,
+    decide,
+    error_class,
+    error_message,
+    invalid,
+    was_interrupted,
+)
+
+log = structlog.get_logger("pyqik")
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One execution of a unit of work. `started` is monotonic, `started_at` epoch seconds; both 0 until it starts."""
+
+    unit: UnitOfWork
+    payload: Payload
+    definition: JobDefinition | None
+    problem: JobNotRegistered | None = None
+    started: float = 0.0
+    started_at: float = 0.0
+    runnable: Runnable | None = None
+    #: Set before the stop cancels its task: only then is a cancellation an interruption, and not the job's own doing.
+    cancelled: bool = False
+
+    @property
+    def is_async(self) -> bool:
+        """Whether it runs on the event loop rather than in a thread."""
+        return self.definition is not None and self.definition.is_async
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the configuration says about running jobs."""
+
+    middleware: Sequence[ServerMiddleware] = ()
+    max_retries: int = 25
+    log_arguments: bool = False
+
+
+class Processor:
+    """See the module's docstring. `stopping` is what a job's `current().stopping()` asks."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        policy: Policy,
+        counter: ExecutionCounter,
+        clock: Clock,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._registry = registry
+        self._policy = policy
+        self._counter = counter
+        self._clock = clock
+        self._stopping = stopping
+
+    def open(self, unit: UnitOfWork) -> Run | Outcome:
+        """Decode the payload and find its job; an outcome if it is not a payload at all."""
+        try:
+            payload = decode(unit.raw)
+        except InvalidPayload as error:
+            log.error("not a job; kept in the dead set", queue=unit.queue, bytes=len(unit.raw), error=str(error))
+            events.emit("payload.invalid", raw=unit.raw, error=error)
+            return invalid(unit, error, self._clock.time())
+        try:
+            return Run(unit, payload, self._registry.get(payload.job_class))
+        except JobNotRegistered as error:
+            return Run(unit, payload, None, error)
+
+    def perform(self, run: Run) -> Outcome:
+        """Run a plain job in this thread."""
+        try:
+            with self._surroundings(run) as proceed:
+                if proceed:
+                    self._instantiate(run).perform(*run.payload.args)
+        except BaseException as error:
+            return self._failed(run, error)
+        return self._done(run)
+
+    async def perform_async(self, run: Run) -> Outcome:
+        """Run an `async def` job in this task."""
+        try:
+            with self._surroundings(run) as proceed:
+                if proceed:
+                    await self._instantiate(run).perform(*run.payload.args)
+        except BaseException as error:
+            if run.cancelled and was_interrupted(error, (asyncio.CancelledError,)):
+                return self._failed(run, Shutdown("the stop timeout is over"))
+            return self._failed(run, error)
+        return self._done(run)
+
+    @contextmanager
+    def _surroundings(self, run: Run) -> Iterator[bool]:
+        """The job's context and the middleware. An unknown class meets no middleware, as in Sidekiq."""
+        run.started, run.started_at = time.perf_counter(), self._clock.time()
+        token = context.enter(context.Context(run.payload, self._stopping))
+        try:
+            self._log_start(run)
+            events.emit("job.started", unit=run.unit)
+            if run.problem is not None:
+                raise run.problem
+            with around(self._policy.middleware, run.payload) as proceed:
+                yield proceed
+        finally:
+            context.reset(token)
+
+    def _instantiate(self, run: Run) -> Runnable:
+        assert run.definition is not None
+        run.definition.check_arguments(run.payload.args)
+        run.runnable = run.definition.instantiate(run.payload)
+        return run.runnable
+
+    # The end of a run.
+
+    def _done(self, run: Run) -> Outcome:
+        elapsed = time.perf_counter() - run.started
+        self._counter.add(run.payload.display_class, elapsed, failed=False)
+        log.info("done", **self._named(run), elapsed=round(elapsed, 3))
+        events.emit("job.done", unit=run.unit, elapsed=elapsed)
+        return DONE
+
+    def _failed(self, run: Run, error: BaseException) -> Outcome:
+        elapsed = time.perf_counter() - run.started
+        try:
+            outcome = self._decide(run, error)
+        except Exception as bug:
+            # The job must not be lost because its end could not be judged: it is given back, and this process says why.
+            log.exception("could not decide how the job ended; it is given back", **self._named(run), error=str(bug))
+            return INTERRUPTED
+        self._account(run, outcome, error, elapsed)
+        return outcome
+
+    def _decide(self, run: Run, error: BaseException) -> Outcome:
+        definition, runnable = run.definition, run.runnable
+        outcome = decide(
+            run.unit,
+            run.payload,
+            error,
+            now=self._clock.time(),
+            max_retries=self._policy.max_retries,
+            default_retry=definition.options.get("retry", True) if definition else True,
+            retry_in=None if runnable is None else self._guarded(run, runnable),
+        )
+        if outcome.exhausted and runnable is not None and isinstance(error, Exception):
+            try:
+                runnable.retries_exhausted(error)
+            except Exception:
+                log.exception("retries_exhausted raised", **self._named(run))
+        return outcome
+
+    def _guarded(self, run: Run, runnable: Runnable) -> Callable[[int, Exception], Any]:
+        """An error inside `retry_in` means the usual back-off, as in Sidekiq."""
+
+        def retry_in(count: int, error: Exception) -> Any:
+            try:
+                return runnable.retry_in(count, error)
+            except Exception:
+                log.exception("retry_in raised; the usual back-off is used", **self._named(run))
+                return None
+
+        return retry_in
+
+    def _account(self, run: Run, outcome: Outcome, error: BaseException, elapsed: float) -> None:
+        unit = run.unit
+        named = {**self._named(run), "elapsed": round(elapsed, 3)}
+        if outcome.ending is Ending.INTERRUPTED:
+            log.info("interrupted; given back", **named)
+            events.emit("job.interrupted", unit=unit)
+            return
+        known = run.payload.display_class if run.definition else None
+        self._counter.add(known, elapsed, failed=outcome.failed)
+        if outcome.ending is Ending.DISCARDED:
+            log.info("done", **named, discarded=error_message(error))
+            events.emit("job.discarded", unit=unit, error=error)
+            return
+        log.warning(
+            "fail",
+            **named,
+            then=outcome.ending.value,
+            error_class=error_class(error),
+            error_message=error_message(error),
+            exc_info=error if run.definition else None,
+        )
+        events.emit("job.failed", unit=unit, error=error, outcome=outcome, elapsed=elapsed)
+        if outcome.ending is Ending.DIED:
+            events.emit("job.died", unit=unit, error=error)
+
+    # Log lines.
+
+    def _log_start(self, run: Run) -> None:
+        if self._policy.log_arguments:
+            log.info("start", **self._named(run), args=run.payload.args)
+        else:
+            log.info("start", **self._named(run))
+
+    def _named(self, run: Run) -> dict[str, object]:
+        payload = run.payload
+        named: dict[str, object] = {"jid": payload.jid, "class": payload.display_class, "queue": run.unit.queue}
+        if tags := payload.get("tags"):
+            named["tags"] = tags
+        return named
