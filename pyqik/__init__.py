@@ -1,4 +1,130 @@
-"""pyqik: a Python worker that speaks the Sidekiq Redis job format."""
+"""pyqik: a Python worker for Sidekiq. Rails enqueues, Python runs; Sidekiq's Web UI shows both.
+
+This page is the guide. What it shows stands, executed, under `tests/examples`.
+
+
+Declaring a job
+===============
+::
+
+    @pyqik.job("Billing::SendReceipt", queue="mailers", retry=5)
+    def send_receipt(order_id: int) -> None:
+        post_mail(order_id)
+
+The first argument is the class name that Ruby puts on the wire: `Billing::SendReceipt.perform_async(42)` in Rails runs
+this function, if that class has `sidekiq_options queue: "mailers"`. Without it, the name is the function's own. An
+`async def` takes the same decorator and runs on an event loop beside the threads. Calling a `FunctionJob` stays an
+ordinary call: `send_receipt(42)` works here and now, without Redis.
+
+Options are fields of the payload. A process of either language reads them:
+
+=============== ======================================================================================================
+`queue`         where the job waits; "default". Give Python's jobs queues of their own: a Ruby process that takes one
+                fails it, as it has no such class
+`retry`         True (25 retries over three weeks), how many, 0 (straight to the dead set), False (keep no failure)
+`retry_for`     seconds from the first failure in which it is retried, in place of a number
+`retry_queue`   the queue of its retries
+`dead`          False: do not keep it in the dead set when its retries are used up
+`backtrace`     True, or how many lines of it to keep with a failure
+`tags`          a list of strings that the Web UI shows
+=============== ======================================================================================================
+
+Any other option is copied into the payload, for tools that read it.
+
+A job whose retries need a rule of their own is a class. Each run has a new instance, with `self.jid`, `self.payload`
+and `self.logger`::
+
+    class ResizeImage(pyqik.Job, name="Images::Resize", queue="images", retry=3):
+        def perform(self, image_id: int, width: int) -> None:
+            self.logger.info("resizing", width=width)
+
+        def retry_in(self, count: int, error: Exception) -> pyqik.RetryDecision:
+            return 60.0 if isinstance(error, TooManyRequests) else None    # or pyqik.KILL, pyqik.DISCARD
+
+        def retries_exhausted(self, error: Exception) -> None:
+            mark_broken(self.jid)
+
+`None` stands for the usual back-off. Subclasses inherit options; `abstract=True` declares a class that is no job.
+
+
+Enqueueing
+==========
+::
+
+    jid = send_receipt.perform_async(42)
+    send_receipt.perform_in(timedelta(minutes=5), 42)
+    send_receipt.perform_at(datetime(2027, 1, 1, 9, tzinfo=UTC), 42)
+    send_receipt.set(queue="low", retry=0).perform_async(42)
+    send_receipt.perform_bulk([order_id] for order_id in order_ids)    # 1,000 a round trip
+    await send_receipt.aperform_async(42)                              # each of them has a twin for async code
+
+Arguments are positional and must survive JSON as they are: numbers, strings, booleans, None, lists, dictionaries with
+string keys. Send an id, not an object. The type checker knows the arguments of function jobs, and what does not fit
+raises `WrongArguments` or `InvalidJob` before anything is sent. A time that is now or past means at once.
+
+A job that Ruby will run is pushed by name, with its options, through a `Client` (or an `AsyncClient`)::
+
+    client = pyqik.Client("redis://localhost:6379/0")
+    jid = client.push("Billing::CloseMonthJob", "2027-01", queue="critical", retry=10)
+    client.push_bulk("Mailer::DigestJob", [[user_id] for user_id in user_ids], queue="mailers")
+
+A push whose reply was lost is repeated, and happens once. If Redis stays away for some seconds, redis.ConnectionError
+or redis.TimeoutError is raised, and it is not known whether the job was pushed.
+
+
+Inside a job
+============
+A job runs at least once: after a crash it runs again. Make it idempotent.
+
+`pyqik.current()` is the `Context` of the job that runs, wherever it is called: `jid`, `job_class`, `queue`, `args`, the
+whole `Payload`, a `logger` that names the job on each line, and `stopping()`, which is true as soon as the process has
+been told to quiet down or stop.
+
+What a job raises says how it ends::
+
+    raise pyqik.Discard("account is closed")    # gone, and no error is reported
+    raise pyqik.Kill("needs a person")          # straight to the dead set
+    raise pyqik.RetryIn(30)                     # counts as a retry, waits 30 seconds
+
+Anything else means a retry, while there are any left. When the time to stop is over, `Shutdown` (an `Interruption`) is
+raised in the jobs that still run, and each goes back to the front of its queue, unchanged. It is no `Exception`, so
+that `except Exception` does not swallow it; let it pass.
+
+
+The process
+===========
+`pyqik work -r shop.jobs -q critical,3 -q default,1` runs jobs; `pyqik check -r shop.jobs` names every mistake without
+starting anything. Configuration is read from the Rails app's own `config/sidekiq.yml`, from code, from `pyqik.toml`,
+from the environment (`REDIS_URL` among others) and from flags; later ones are stronger. See `Config` and `Capsule`. ::
+
+    pyqik.configure(pyqik.Config(
+        redis="redis://localhost:6379/0", concurrency=10, queues={"critical": 3, "default": 1}, timeout=25,
+        server_middleware=[with_tenant]))
+
+Middleware is a generator function with one `yield`, where the job runs (`ServerMiddleware`) or where the payload is
+ready to be sent (`ClientMiddleware`). The first in the list is the outermost. One that returns without yielding stops
+the job or the push; an exception of the job is raised at its `yield`::
+
+    def with_tenant(payload: pyqik.Payload) -> Iterator[None]:
+        with tenant(payload.args[0]):
+            yield
+
+`pyqik.events` tells what happens, to metrics and error reporters: `@pyqik.events.on("job.failed")`. The names and their
+fields are in `pyqik.core.events.EVENTS`.
+
+
+Errors
+======
+`PyqikError` is the base of what pyqik raises:
+
+================== ===================================================================================================
+`ConfigError`      the configuration has mistakes; all of them are listed
+`InvalidJob`       a job was declared or pushed in a way that Sidekiq's format cannot hold
+`WrongArguments`   the arguments do not fit the job's signature
+`JobNotRegistered` a payload names a class that no imported module declares; the job is retried, as in Sidekiq
+`InvalidPayload`   what stands in a queue is no job; it is kept in the dead set
+================== ===================================================================================================
+"""
 
 from pyqik.core.config import Capsule, Config
 from pyqik.core.errors import (
@@ -24,33 +150,39 @@ from pyqik.jobs.middleware import ClientMiddleware, ServerMiddleware
 from pyqik.jobs.process import configure
 from pyqik.wire.payload import Payload
 
-__all__ = [
+# By topic, as the guide has them.
+__all__ = [  # noqa: RUF022
+    # Declaring jobs
     "DISCARD",
     "KILL",
+    "FunctionJob",
+    "Job",
+    "RetryDecision",
+    "job",
+    # Enqueueing
     "AsyncClient",
-    "Capsule",
     "Client",
-    "ClientMiddleware",
-    "Config",
-    "ConfigError",
+    # Inside a job
     "Context",
     "Discard",
-    "FunctionJob",
     "Interruption",
-    "InvalidJob",
-    "InvalidPayload",
-    "Job",
-    "JobNotRegistered",
     "Kill",
     "Payload",
-    "PyqikError",
-    "RetryDecision",
     "RetryIn",
-    "ServerMiddleware",
     "Shutdown",
-    "WrongArguments",
-    "configure",
     "current",
+    # The process
+    "Capsule",
+    "ClientMiddleware",
+    "Config",
+    "ServerMiddleware",
+    "configure",
     "events",
-    "job",
+    # Errors
+    "ConfigError",
+    "InvalidJob",
+    "InvalidPayload",
+    "JobNotRegistered",
+    "PyqikError",
+    "WrongArguments",
 ]

@@ -15,7 +15,7 @@ import redis.asyncio
 from pyqik.jobs.blocking import warn_if_loop_runs
 from pyqik.jobs.drafting import Draft, Jids, PointInTime
 from pyqik.jobs.middleware import ClientMiddleware
-from pyqik.wire.connection import open_async_redis, open_redis
+from pyqik.wire.connection import close_async_redis, open_async_redis, open_redis
 from pyqik.wire.pushing import AsyncPusher, Pusher
 
 
@@ -26,7 +26,7 @@ class Client:
         jid = client.push("Billing::CloseMonthJob", "2027-01", queue="critical", retry=10)
 
     `redis` is a URL, or a redis-py client, which then stays the caller's to close. `middleware` is entered in this
-    order, the first one outermost.
+    order, the first one outermost. Raises: ValueError for a URL that cannot be read.
     """
 
     def __init__(self, redis: str | redis.Redis, middleware: Iterable[ClientMiddleware] = ()) -> None:
@@ -161,7 +161,7 @@ class AsyncClient:
     async def close(self) -> None:
         """Close its connections, if it opened them."""
         if self._owned:
-            await self._redis.aclose()
+            await close_async_redis(self._redis)
 
     async def __aenter__(self) -> Self:
         return self

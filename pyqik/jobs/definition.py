@@ -47,7 +47,7 @@ class Runnable(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class JobDefinition:
     """A job as it was declared.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from datetime import datetime
 from itertools import islice, repeat
 from typing import Any, Final, TypeAlias
@@ -84,7 +85,7 @@ class Draft:
         digits = os.urandom(_JID_BYTES * len(chunk)).hex()
         for index, (args, _) in enumerate(chunk):
             jid = digits[index * 2 * _JID_BYTES : (index + 1) * 2 * _JID_BYTES]
-            payloads.append(stencil.payload(jid, _as_list(args)))
+            payloads.append(stencil.payload(jid, args if type(args) is list else _as_list(args)))
             jids.append(jid)
         if scheduled:
             batch.scheduled += [
@@ -102,7 +103,8 @@ class Draft:
         fields: dict[str, Any] = {
             "class": self._job_class,
             "args": _as_list(args),
-            **self._options,
+            # What middleware appends to a job's tags must not stay in the job's own options.
+            **(deepcopy(self._options) if self._middleware else self._options),
             "jid": jid or os.urandom(_JID_BYTES).hex(),
             "created_at": now,
         }

@@ -22,6 +22,8 @@ R = TypeVar("R")
 class FunctionJob(Enqueuer[P], Generic[P, R]):
     """A function that can also be enqueued. Calling it is an ordinary call: here, now, without Redis."""
 
+    __name__: str
+
     def __init__(self, function: Callable[P, R], name: str, options: dict[str, Any]) -> None:
         functools.update_wrapper(self, function)
         self.perform = function

@@ -80,7 +80,9 @@ async def default_async_client() -> AsyncClient:
     entry = _process.async_clients.get(loop)
     if entry is None:
         clients = _client_until_loop_ends()
-        entry = _process.async_clients[loop] = (await anext(clients), clients)
+        entry = (await anext(clients), clients)
+        with _process.lock:
+            _process.async_clients[loop] = entry
     return entry[0]
 
 

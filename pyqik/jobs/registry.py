@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -65,9 +65,11 @@ class Registry:
         return sorted(self._definitions)
 
     @contextmanager
-    def restored(self) -> Iterator[None]:
-        """Afterwards the registry is as it was before; for tests that declare jobs."""
-        before = self._definitions
+    def restored(self, keep: Callable[[JobDefinition], bool] = lambda definition: True) -> Iterator[None]:
+        """Within the block there are only the jobs that `keep` picks; afterwards all is as it was before. For tests."""
+        with self._lock:
+            before = self._definitions
+            self._replace({name: definition for name, definition in before.items() if keep(definition)})
         try:
             yield
         finally:

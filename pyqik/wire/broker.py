@@ -5,7 +5,7 @@ Each is one script and one round trip, and each may be repeated after a lost rep
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,9 +32,13 @@ class Superseded(PyqikError):
     """Somebody else gave this process's jobs back, taking it for dead: it must run none of them any more."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class UnitOfWork:
-    """A payload that this process holds. `token` names the take, as the same jid may exist twice."""
+    """A payload that this process holds. `token` names the take, as the same jid may exist twice.
+
+    One that a blocking move has just landed has no token yet: it stands on the landing list, and gets its token from
+    the next take.
+    """
 
     token: bytes
     queue: str
@@ -66,6 +70,28 @@ class DeadLimits:
     max_age: float = 15_552_000.0
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a take brought: the units, which of the asked queues are paused, and whether it was the answer to an
+    earlier call that had got lost.
+    """
+
+    paused: tuple[str, ...] = ()
+    units: Sequence[UnitOfWork] = ()
+    repeated: bool = False
+
+    @classmethod
+    def read(cls, reply: Any) -> Taken:
+        """Read the reply of `take.lua`."""
+        paused, flat, repeated = reply
+        units = [UnitOfWork(flat[i], flat[i + 1].decode(), flat[i + 2]) for i in range(0, len(flat), 3)]
+        return cls(tuple(name.decode() for name in paused), units, repeated == b"1")
+
+
+NOTHING: Final = Taken()
+_NONE: Final[Mapping[str, int]] = {}
+
+
 class Broker:
     """The in-flight record of one process, reached over one connection by one thread."""
 
@@ -87,11 +113,13 @@ class Broker:
         *,
         adopt: bool,
         now: float,
+        started: Mapping[str, int] = _NONE,
     ) -> Taken:
         """Settle `endings` and take up to `count` units from `queues`, in that order, in one round trip.
 
-        With `adopt`, jobs that blocking moves have landed come first, and a `count` of 0 gives them back. After an
-        error the same call may be repeated with the same or more endings: nothing happens twice.
+        Of the jobs that blocking moves have landed, the oldest `started` ones of each queue come first, whatever the
+        count. With `adopt` others follow, up to `count`, and the rest goes back to the front. After an error the same
+        call may be repeated with the same or more endings: nothing happens twice.
 
         Raises: redis.RedisError, of which the connection errors leave open what has run; Superseded.
         """
@@ -102,18 +130,20 @@ class Broker:
             calls.append(_Call(("HDEL", self._in_flight, *gone)))
         if moved:
             calls.append(_Call.of(SETTLE, self._settle_keys, self._settle_arguments(moved, now)))
-        taking = bool(queues) and (count > 0 or adopt or self._take_unanswered)
+        taking = bool(queues) and (count > 0 or adopt or bool(started) or self._take_unanswered)
         if taking:
             if not self._take_unanswered:
                 self._take_number += 1
                 self._take_unanswered = True
-            arguments: Command = (self._take_number, count, int(adopt), *queues)
+            arguments: list[bytes | str | int | float] = [self._take_number, count, int(adopt)]
+            for queue in queues:
+                arguments += (queue, started.get(queue, 0))
             calls.append(_Call.of(TAKE, self._take_keys(queues), arguments))
         if not calls:
-            return Taken((), [])
+            return NOTHING
         replies = self._replies(calls)
         if not taking:
-            return Taken((), [])
+            return NOTHING
         self._take_unanswered = False
         return Taken.read(replies[-1])
 
@@ -126,6 +156,8 @@ class Broker:
 
         False if the server refuses the command, as an ACL may have it. Raises: redis.RedisError.
         """
+        if not all(waiter.client_id for waiter in waiters):
+            return False
         replies = self._line.call(*[("CLIENT", "UNBLOCK", waiter.client_id) for waiter in waiters])
         return not any(isinstance(reply, RedisError) for reply in replies)
 
@@ -178,21 +210,6 @@ class _Call:
         return cls(script.command(names, arguments), script.command_in_full(names, arguments))
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What a take brought: the units, and which of the asked queues are paused."""
-
-    paused: tuple[str, ...]
-    units: list[UnitOfWork]
-
-    @classmethod
-    def read(cls, reply: Any) -> Taken:
-        """Read the reply of `take.lua`."""
-        paused, flat = reply
-        units = [UnitOfWork(flat[i], flat[i + 1].decode(), flat[i + 2]) for i in range(0, len(flat), 3)]
-        return cls(tuple(name.decode() for name in paused), units)
-
-
 class Waiter:
     """One connection that blocks on one queue. The job that wakes it stands on this process's landing list from the
     same instant; the next take adopts it from there.
@@ -203,6 +220,7 @@ class Waiter:
         self.line = line
         self.armed = False
         self.armed_at = 0.0
+        #: The server's number for this connection; 0 if it does not tell.
         self.client_id = 0
         self._command: Command = ("BLMOVE", source, landing, "RIGHT", "LEFT", BLOCK)
 
@@ -210,15 +228,21 @@ class Waiter:
         """Start waiting; the descriptor to poll for the reply. Raises: redis.RedisError."""
         if not self.line.connected:
             self.line.connect()
-            self.client_id = self.line.call(("CLIENT", "ID"))[0]
+            reply = self.line.call(("CLIENT", "ID"))[0]
+            self.client_id = 0 if isinstance(reply, RedisError) else int(reply)
         self.line.send(self._command)
         self.armed, self.armed_at = True, now
         return self.line.fileno()
 
-    def landed(self) -> bool:
-        """Read the reply; whether a job has landed. Raises: redis.RedisError."""
+    def landed(self) -> UnitOfWork | None:
+        """Read the reply; the job that has landed, if any, still without a token. Raises: redis.RedisError."""
         self.armed = False
-        return self.line.receive() is not None
+        raw = self.line.receive()
+        return None if raw is None else UnitOfWork(b"", self.queue, raw)
+
+    def answered(self, timeout: float) -> bool:
+        """Whether the reply is there, or comes within `timeout` seconds. Raises: redis.ConnectionError."""
+        return self.line.readable(timeout)
 
     def close(self) -> None:
         """Close the connection."""

@@ -63,7 +63,7 @@ def open_redis(url: str) -> redis.Redis:
 
     It connects at its first command, and repeats none. Raises: ValueError for a URL that it cannot read.
     """
-    options: dict[str, Any] = {**_OPTIONS, "retry": Retry(NoBackoff(), 0)}
+    options: dict[str, Any] = {**_options(url), "retry": Retry(NoBackoff(), 0)}
     sentinel = _SentinelUrl.parse(url)
     if sentinel is None:
         return redis.Redis.from_url(url, **options)
@@ -75,7 +75,7 @@ def open_redis(url: str) -> redis.Redis:
 
 def open_async_redis(url: str) -> redis.asyncio.Redis:
     """The same as `open_redis`, for asyncio."""
-    options: dict[str, Any] = {**_OPTIONS, "retry": redis.asyncio.retry.Retry(NoBackoff(), 0)}
+    options: dict[str, Any] = {**_options(url), "retry": redis.asyncio.retry.Retry(NoBackoff(), 0)}
     sentinel = _SentinelUrl.parse(url)
     if sentinel is None:
         return redis.asyncio.Redis.from_url(url, **options)
@@ -85,14 +85,26 @@ def open_async_redis(url: str) -> redis.asyncio.Redis:
     return client
 
 
+async def close_async_redis(client: redis.asyncio.Redis) -> None:
+    """Close `client` and, with Sentinel, the connections to the sentinels, which it does not close itself."""
+    await client.aclose()
+    manager = getattr(client.connection_pool, "sentinel_manager", None)
+    for sentinel in manager.sentinels if manager is not None else ():
+        await sentinel.aclose()
+
+
 #: RESP2 is what Redis 6.2 to Valkey 9 all speak alike, and it needs no HELLO, which hosted servers may forbid.
 _OPTIONS: Final[dict[str, Any]] = {
     "protocol": 2,
     "socket_connect_timeout": CONNECT_TIMEOUT,
     "socket_timeout": REPLY_TIMEOUT,
-    "socket_keepalive": True,
     "decode_responses": False,
 }
+
+
+def _options(url: str) -> dict[str, Any]:
+    """A unix socket has no keep-alive, and redis-py refuses the option there."""
+    return _OPTIONS if url.startswith("unix://") else {**_OPTIONS, "socket_keepalive": True}
 
 
 class Line:
@@ -111,6 +123,7 @@ class Line:
 
     def connect(self) -> None:
         """Open it, if it is closed. Raises: redis.ConnectionError, redis.TimeoutError, AuthenticationError."""
+        # Sending would connect too, but to wherever a Sentinel connection was last, without asking the sentinels.
         if not self.connected:
             self._connection.connect()
 
@@ -119,16 +132,22 @@ class Line:
 
         Raises: redis.ConnectionError or TimeoutError when the connection broke: nobody knows then what has run.
         """
+        self.connect()
         self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
         return [self._reply() for _ in commands]
 
     def send(self, command: Command) -> None:
         """Send one command without waiting for its reply."""
+        self.connect()
         self._connection.send_packed_command(self._connection.pack_command(*command), check_health=False)
 
     def receive(self) -> Any:
         """The reply to what was sent. Raises: redis.RedisError."""
         return self._connection.read_response()
+
+    def readable(self, timeout: float) -> bool:
+        """Whether there is something to receive, or comes within `timeout` seconds. Raises: redis.ConnectionError."""
+        return bool(self._connection.can_read(timeout))
 
     def fileno(self) -> int:
         """The descriptor to poll for a reply."""

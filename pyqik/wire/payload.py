@@ -96,7 +96,7 @@ def decode(raw: bytes) -> Payload:
 
     Raises: InvalidPayload when it is not JSON (NaN, lone surrogates, invalid UTF-8 and numbers out of range included),
     nested more than 100 deep, not an object, or an object without a class name. All of the former are invalid to Ruby
-    too, except a float such as `1e400`, which Ruby reads as Infinity.
+    too, except numbers out of range: `1e400` is Infinity to Ruby, and an integer may have thousands of digits.
     """
     fields = _read(raw)
     if type(fields) is not dict:
@@ -113,9 +113,7 @@ def dead_entry(raw: bytes, error: InvalidPayload, queue: str, now: float) -> byt
     would break the Dead page (an error 500 for the whole page, seen with 7.3 and 8.1) or be lost by its Retry button,
     so it is wrapped into an object that has the text as its only argument.
     """
-    try:
-        _read(raw)
-    except InvalidPayload:
+    if not _ruby_reads(raw):
         return raw
     return _encode(
         {
@@ -131,6 +129,21 @@ def dead_entry(raw: bytes, error: InvalidPayload, queue: str, now: float) -> byt
             "retry_count": 0,
         }
     )
+
+
+def _ruby_reads(raw: bytes) -> bool:
+    """Whether Ruby's parser reads `raw` as anything but a job: unlike ours it takes a number of any size."""
+    try:
+        value = json.loads(raw.decode(), parse_int=len, parse_float=len, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return False
+    if isinstance(value, dict) and type(value.get("class")) is str and value["class"]:
+        return False  # A job like any other to Ruby's pages and buttons.
+    return not isinstance(value, (list, dict)) or nesting(value) <= MAX_NESTING
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _read(raw: bytes) -> Any:

@@ -128,7 +128,8 @@ class _Push:
     def pause_after(self, error: RedisError) -> float:
         """Seconds until the next attempt; raises `error` if there is none."""
         moved = isinstance(error, ReadOnlyError) or (
-            isinstance(error, ResponseError) and str(error).startswith(_MASTER_MOVED)
+            # Anywhere in the text: Redis 6.2 puts what a script raised behind the script's name and line.
+            isinstance(error, ResponseError) and any(word in str(error) for word in _MASTER_MOVED)
         )
         if moved and not self.master_moved:
             self.master_moved = True

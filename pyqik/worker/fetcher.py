@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
@@ -67,8 +67,10 @@ class Fetcher:
         self._on_end = on_end
         self._waiting = Waiting(broker, order.names, clock)
         self._ended: deque[tuple[UnitOfWork, Place]] = deque()
-        self._unsettled: dict[bytes, tuple[UnitOfWork, Place]] = {}
-        self._held: set[bytes] = set()
+        self._unsettled: dict[UnitOfWork, Place] = {}
+        self._held: set[UnitOfWork] = set()
+        #: Started from a landing list; the next take gives them their tokens.
+        self._unbound: list[UnitOfWork] = []
         self._paused: tuple[str, ...] = ()
         self._sleeping = False
         self._quiet = False
@@ -131,22 +133,22 @@ class Fetcher:
     def _round(self) -> None:
         self._collect()
         room = 0 if self._quiet else max(self._runners.room(), 0)
-        if room == 0:
+        room -= self._start_landed(room)
+        if room == 0 or self._waiting.landed:
             self._waiting.stop()
         taken = self._exchange(room)
-        if taken.units:
-            self._held.update([unit.token for unit in taken.units])
-            events.emit("fetch.taken", count=len(taken.units))
-            self._runners.hand_out(taken.units)
+        fresh = self._bind(taken)
+        self._hand_out(fresh)
         if self._lost_at is not None:
             self._restore(self._lost_at)
-        if len(taken.units) < room:
+        if len(fresh) < room:
             self._note_paused(taken.paused)
             self._waiting.start(taken.paused)
             events.emit("fetch.idle")
         elif room > 0:
             return
-        self._sleep()
+        if not self._finished():
+            self._sleep()
 
     def _collect(self) -> None:
         """Gather what ended, each unit once, and what nobody started in time."""
@@ -154,20 +156,66 @@ class Fetcher:
             self._ended.append((unit, FRONT))
         while self._ended:
             unit, place = self._ended.popleft()
-            if unit.token in self._held:
-                self._unsettled.setdefault(unit.token, (unit, place))
+            if unit in self._held:
+                self._unsettled.setdefault(unit, place)
+
+    def _start_landed(self, room: int) -> int:
+        """Start what woke this thread before it even has a token: a round trip sooner. How many that were."""
+        units = self._waiting.claim(room, self._paused)
+        self._unbound += units
+        self._hand_out(units)
+        return len(units)
+
+    def _hand_out(self, units: Sequence[UnitOfWork]) -> None:
+        if units:
+            self._held.update(units)
+            events.emit("fetch.taken", count=len(units))
+            self._runners.hand_out(units)
 
     def _exchange(self, room: int) -> Taken:
         """Settle and take. After an error everything is still there to be settled again."""
-        adopt = self._waiting.landed or self._waiting.armed
-        endings = list(self._unsettled.values())
-        taken = self._broker.exchange(endings, room, self._order.draw(), adopt=adopt, now=self._clock.time())
-        self._waiting.landed = False
+        adopt = self._waiting.adoptable
+        endings = [(unit, place) for unit, place in self._unsettled.items() if unit.token]
+        taken = self._broker.exchange(
+            endings,
+            room,
+            self._order.draw(),
+            adopt=adopt,
+            now=self._clock.time(),
+            started=Counter(unit.queue for unit in self._unbound),
+        )
         if endings:
-            self._held.difference_update(self._unsettled)
-            self._unsettled.clear()
-            events.emit("job.settled", units=[unit for unit, _ in endings])
+            settled = [unit for unit, _ in endings]
+            self._held.difference_update(settled)
+            for unit in settled:
+                del self._unsettled[unit]
+            events.emit("job.settled", units=settled)
+        if adopt and not taken.repeated:
+            self._waiting.adopted()
         return taken
+
+    def _bind(self, taken: Taken) -> list[UnitOfWork]:
+        """Give the units that were started already their tokens; the others."""
+        others: list[UnitOfWork] = []
+        for unit in taken.units:
+            for started in self._unbound:
+                if started.queue == unit.queue and started.raw == unit.raw:
+                    started.token = unit.token
+                    self._unbound.remove(started)
+                    break
+            else:
+                others.append(unit)
+        if not taken.repeated:
+            self._give_up_unbound()
+        return others
+
+    def _give_up_unbound(self) -> None:
+        """What this process started is not on record any more: Redis was emptied, or failed over to an older state."""
+        for unit in self._unbound:
+            log.warning("a running job is no longer on record; its outcome cannot be written", queue=unit.queue)
+            self._held.discard(unit)
+            self._unsettled.pop(unit, None)
+        self._unbound.clear()
 
     def _sleep(self) -> None:
         self._sleeping = True
@@ -200,10 +248,12 @@ class Fetcher:
         """What this process holds by Redis's account and does not know of is given back: a failover may have undone
         what was settled, or kept a take whose answer is not to be had any more.
         """
+        known = {unit.token for unit in self._held}
         for token in self._broker.held():
-            if token not in self._held:
-                self._held.add(token)
-                self._ended.append((UnitOfWork(token, "", b""), FRONT))
+            if token not in known:
+                unit = UnitOfWork(token, "", b"")
+                self._held.add(unit)
+                self._ended.append((unit, FRONT))
         downtime = self._clock.monotonic() - lost_at
         self._lost_at = None
         log.info("Redis is back", downtime=round(downtime, 3))

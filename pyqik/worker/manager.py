@@ -60,10 +60,11 @@ class Manager:
         self._processor = Processor(registry, policy, self._counter, clock, stopping=lambda: self._quiet)
         self._threads = ThreadRunner(concurrency, self._processor, self._ended)
         self._loop = AsyncRunner(self._processor, self._ended)
-        self._fetcher = Fetcher(broker, order, self, clock, on_end)
+        self._fetcher = Fetcher(broker, order, self, clock, self._fetcher_ended)
+        self._on_end = on_end
         self._lock = threading.Lock()
-        self._in_threads: set[bytes] = set()
-        self._on_loop: set[bytes] = set()
+        self._in_threads: set[UnitOfWork] = set()
+        self._on_loop: set[UnitOfWork] = set()
         self._pace = 1.0
 
     # For the launcher.
@@ -91,11 +92,11 @@ class Manager:
     def join(self, timeout: float) -> bool:
         """Wait for the end; whether it came. Threads that still run jobs then are left alone."""
         deadline = time.monotonic() + timeout
-        ended = self._fetcher.join(timeout)
-        self._threads.close()
-        self._loop.close()
-        rest = max(0.0, deadline - time.monotonic())
-        return ended and self._threads.join(rest) and self._loop.join(rest)
+        return (
+            self._fetcher.join(timeout)
+            and self._threads.join(max(0.0, deadline - time.monotonic()))
+            and self._loop.join(max(0.0, deadline - time.monotonic()))
+        )
 
     @property
     def is_quiet(self) -> bool:
@@ -137,7 +138,7 @@ class Manager:
                 self._fetcher.ended(unit, run.place)
                 continue
             with self._lock:
-                (self._on_loop if run.is_async else self._in_threads).add(unit.token)
+                (self._on_loop if run.is_async else self._in_threads).add(unit)
             if run.is_async:
                 self._loop.submit(run)
             else:
@@ -148,12 +149,13 @@ class Manager:
         return self._threads.backlog()
 
     def take_back(self, patience: float) -> Iterable[UnitOfWork]:
-        """What waits for a thread, if a job has been running for longer than `patience`."""
-        if not self._threads.backlog() or (patience and self._busy_for() <= patience):
+        """What waits for a thread and will not get one soon: a job has been running for longer than `patience`."""
+        surplus = self._threads.backlog() - self._threads.idle()
+        if surplus <= 0 or (patience and self._busy_for() <= patience):
             return ()
-        runs = self._threads.take_back()
+        runs = self._threads.take_back(surplus)
         with self._lock:
-            self._in_threads.difference_update([run.unit.token for run in runs])
+            self._in_threads.difference_update([run.unit for run in runs])
         return [run.unit for run in runs]
 
     def _prefetch(self) -> int:
@@ -164,12 +166,18 @@ class Manager:
     def _busy_for(self) -> float:
         return self._threads.busy_for(time.perf_counter())
 
+    def _fetcher_ended(self, clean: bool) -> None:
+        """Nothing will be handed out any more: the threads and the loop end after what they run now."""
+        self._threads.close()
+        self._loop.close()
+        self._on_end(clean)
+
     # For the runners' threads.
 
     def _ended(self, run: Run, outcome: Outcome) -> None:
         with self._lock:
-            self._in_threads.discard(run.unit.token)
-            self._on_loop.discard(run.unit.token)
+            self._in_threads.discard(run.unit)
+            self._on_loop.discard(run.unit)
         elapsed = time.perf_counter() - run.started
         self._pace += PACE_WEIGHT * (max(elapsed, 1e-6) - self._pace)
         self._fetcher.ended(run.unit, outcome.place)

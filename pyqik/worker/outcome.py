@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import enum
 import json
+import math
 import random
 import traceback
 import zlib
@@ -27,6 +28,14 @@ MESSAGE_LIMIT: Final = 10_000
 RETRY_FOR_LIMIT: Final = 1_000_000_000
 #: The back-off of later retries is that of this one, 10 years: a payload may claim any count.
 BACKOFF_LIMIT: Final = 133
+#: Seconds: Redis refuses a time that is not a number, and the Web UI's page fails on an infinite one.
+DELAY_LIMIT: Final = 316_000_000.0
+#: Seconds until the retry of a job whose end could not be judged.
+UNDECIDED_DELAY: Final = 60.0
+#: A payload's own count is believed up to here; beyond a few thousand digits it could not be written back.
+COUNT_LIMIT: Final = 2**53
+#: Epoch milliseconds, some 30,000 years from now: a larger timestamp is none.
+TIMESTAMP_LIMIT: Final = 1e15
 
 
 class Ending(enum.Enum):
@@ -102,15 +111,22 @@ def invalid(unit: UnitOfWork, error: InvalidPayload, now: float) -> Outcome:
     return Outcome(Ending.INVALID, Place("add", keys.DEAD, now, dead_entry(unit.raw, error, unit.queue, now)), error)
 
 
+def undecided(error: BaseException, now: float) -> Outcome:
+    """The end of a job whose end could not be judged, because of a bug: it is retried later, its bytes unchanged."""
+    return Outcome(Ending.RETRIED, Place("add", keys.RETRY, now + UNDECIDED_DELAY), error)
+
+
 def was_interrupted(error: BaseException, by: tuple[type[BaseException], ...] = (Interruption,)) -> bool:
     """Whether an interruption is behind `error`: a job may wrap it, or fail in a `finally` on its way out."""
     seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
+    links: list[BaseException | None] = [error]
+    while links:
+        link = links.pop()
         if isinstance(link, by):
             return True
-        seen.add(id(link))
-        link = link.__cause__ or link.__context__
+        if link is not None and id(link) not in seen:
+            seen.add(id(link))
+            links += (link.__cause__, link.__context__)
     return False
 
 
@@ -124,7 +140,9 @@ def backtrace(error: BaseException, keep: bool | int) -> str:
     lines = [f"{f.filename}:{f.lineno}:in {f.name}".replace("<", "(").replace(">", ")") for f in reversed(frames)]
     if keep is not True:
         lines = lines[: int(keep)]
-    return base64.b64encode(zlib.compress(json.dumps(lines).encode())).decode()
+    # A file name may hold bytes that are no UTF-8; Ruby's parser refuses what Python makes of them.
+    text = json.dumps(lines, ensure_ascii=False).encode("utf-8", "replace")
+    return base64.b64encode(zlib.compress(text)).decode()
 
 
 def error_class(error: BaseException) -> str:
@@ -132,7 +150,8 @@ def error_class(error: BaseException) -> str:
     kind = type(error)
     name = kind.__qualname__.replace("<locals>.", "")
     # pyqik's own errors are known by the name under which they are public.
-    package = "pyqik" if kind.__module__.startswith("pyqik.") else kind.__module__
+    module = str(kind.__module__)
+    package = "pyqik" if module.startswith("pyqik.") else module
     return name if package == "builtins" else f"{package}.{name}"
 
 
@@ -140,7 +159,9 @@ def error_message(error: BaseException) -> str:
     """The error's text within Sidekiq's limit; what UTF-8 cannot hold is replaced."""
     try:
         text = str(error)
-    except Exception as broken:
+    except Interruption:
+        raise
+    except BaseException as broken:
         text = f"its message could not be made: {type(broken).__name__} in __str__"
     return text[:MESSAGE_LIMIT].encode("utf-8", "replace").decode()
 
@@ -171,7 +192,7 @@ class _Failure:
             retry = retry is not False
         previous = payload.get("retry_count")
         first = not isinstance(previous, int) or isinstance(previous, bool)
-        count = 0 if first else previous + 1
+        count = 0 if first else min(previous, COUNT_LIMIT) + 1
         changes |= {
             "queue": payload.get("retry_queue") or unit.queue,
             "error_message": error_message(error),
@@ -206,17 +227,18 @@ class _Failure:
     def retried(self, retry_in: RetryRule | None, jitter: Callable[[int], int]) -> Outcome:
         count = max(0, min(self.count, BACKOFF_LIMIT))
         if isinstance(self.error, RetryIn):
-            return self._retry_at(self.now + self.error.seconds)
+            return self._retry_after(self.error.seconds)
         answer = retry_in(self.count, self.error) if retry_in and isinstance(self.error, Exception) else None
         if answer is KILL:
             return self.died(exhausted=True, keep=False)
         if answer is DISCARD:
             return Outcome(Ending.DISCARDED, GONE, self.error)
-        delay = float(answer) if isinstance(answer, (int, float)) and answer > 0 else count**4 + 15
-        return self._retry_at(self.now + delay + jitter(10 * (count + 1)))
+        delay = min(answer, DELAY_LIMIT) if isinstance(answer, (int, float)) and answer > 0 else count**4 + 15
+        return self._retry_after(delay + jitter(10 * (count + 1)))
 
-    def _retry_at(self, when: float) -> Outcome:
-        return Outcome(Ending.RETRIED, self._entry(keys.RETRY, when), self.error)
+    def _retry_after(self, delay: float) -> Outcome:
+        delay = 0.0 if math.isnan(delay) else min(delay, DELAY_LIMIT)
+        return Outcome(Ending.RETRIED, self._entry(keys.RETRY, self.now + delay), self.error)
 
     def _entry(self, key: str, score: float) -> Place:
         return Place("add", key, score, patch(self.unit.raw, self.changes))
@@ -224,6 +246,6 @@ class _Failure:
 
 def seconds(value: object, default: float) -> float:
     """A payload's timestamp as epoch seconds: Sidekiq 8 writes integer milliseconds, 6 and 7 float seconds."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > TIMESTAMP_LIMIT:
         return default
     return value / 1000 if isinstance(value, int) else value

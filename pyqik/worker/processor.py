@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from pyqik.core.clock import Clock
-from pyqik.core.errors import InvalidPayload, JobNotRegistered, Shutdown
+from pyqik.core.errors import Interruption, InvalidPayload, JobNotRegistered, Shutdown
 from pyqik.core.events import events
 from pyqik.jobs import context
 from pyqik.jobs.definition import JobDefinition, Runnable
@@ -27,13 +27,13 @@ from pyqik.wire.payload import Payload, decode
 from pyqik.worker.metrics import ExecutionCounter
 from pyqik.worker.outcome import (
     DONE,
-    INTERRUPTED,
     Ending,
     Outcome,
     decide,
     error_class,
     error_message,
     invalid,
+    undecided,
     was_interrupted,
 )
 
@@ -155,10 +155,12 @@ class Processor:
         elapsed = time.perf_counter() - run.started
         try:
             outcome = self._decide(run, error)
-        except Exception as bug:
-            # The job must not be lost because its end could not be judged: it is given back, and this process says why.
-            log.exception("could not decide how the job ended; it is given back", **self._named(run), error=str(bug))
-            return INTERRUPTED
+        except Interruption:
+            raise
+        except BaseException:
+            # The job must not be lost because its end could not be judged, nor come back at once for ever.
+            log.exception("could not decide how the job ended; it is retried unchanged", **self._named(run))
+            outcome = undecided(error, self._clock.time())
         self._account(run, outcome, error, elapsed)
         return outcome
 
@@ -176,7 +178,9 @@ class Processor:
         if outcome.exhausted and runnable is not None and isinstance(error, Exception):
             try:
                 runnable.retries_exhausted(error)
-            except Exception:
+            except Interruption:
+                raise
+            except BaseException:
                 log.exception("retries_exhausted raised", **self._named(run))
         return outcome
 
@@ -186,7 +190,9 @@ class Processor:
         def retry_in(count: int, error: Exception) -> Any:
             try:
                 return runnable.retry_in(count, error)
-            except Exception:
+            except Interruption:
+                raise
+            except BaseException:
                 log.exception("retry_in raised; the usual back-off is used", **self._named(run))
                 return None
 

@@ -61,16 +61,24 @@ class ThreadRunner:
         runs = [run for slot in self._slots if (run := slot.run) is not None and run.started]
         return now - min(run.started for run in runs) if runs else 0.0
 
-    def take_back(self) -> list[Run]:
-        """Every run that no thread has started; the newest first."""
-        runs: list[Run] = []
+    def idle(self) -> int:
+        """How many threads run nothing. One of them may be about to start what waits."""
+        return sum(slot.run is None for slot in self._slots)
+
+    def take_back(self, count: int) -> list[Run]:
+        """The newest `count` runs that no thread has started; the newest first."""
+        waiting: list[Run] = []
         while True:
             try:
                 run = self._waiting.get_nowait()
             except queue.Empty:
-                return runs[::-1]
+                break
             if run is not None:
-                runs.append(run)
+                waiting.append(run)
+        keep = max(0, len(waiting) - count)
+        for run in waiting[:keep]:
+            self._waiting.put(run)
+        return waiting[keep:][::-1]
 
     def running(self) -> list[Running]:
         """What runs now."""
@@ -148,7 +156,7 @@ class AsyncRunner:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._tasks: dict[asyncio.Task[None], Run] = {}
-        self._count = 0
+        self._closing = False
 
     def submit(self, run: Run) -> None:
         """Run it on the loop. Called by the fetcher's thread alone."""
@@ -166,16 +174,19 @@ class AsyncRunner:
     def interrupt(self) -> None:
         """Cancel every task; a job that swallows the cancellation goes on."""
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._cancel)
+            try:
+                self._loop.call_soon_threadsafe(self._cancel)
+            except RuntimeError:
+                pass  # It has ended meanwhile.
 
     def tasks(self) -> list[tuple[asyncio.Task[None], str]]:
         """Each task that runs a job, and that job's jid."""
         return [(task, run.payload.jid) for task, run in self._tasks.copy().items()]
 
     def close(self) -> None:
-        """Stop the loop once its jobs have ended."""
+        """Stop the loop once its jobs have ended. Called once, by the fetcher's thread."""
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop.call_soon_threadsafe(self._close)
 
     def join(self, timeout: float) -> bool:
         """Wait until the loop's thread has ended; whether it has."""
@@ -206,7 +217,19 @@ class AsyncRunner:
             self._ended(run, outcome)
 
     def _over(self, task: asyncio.Task[None]) -> None:
-        del self._tasks[task]
+        run = self._tasks.pop(task)
+        if task.cancelled():
+            # It was cancelled before its first step, so not a line of `_run` was executed.
+            self._ended(run, INTERRUPTED)
+        self._stop_if_idle()
+
+    def _close(self) -> None:
+        self._closing = True
+        self._stop_if_idle()
+
+    def _stop_if_idle(self) -> None:
+        if self._closing and not self._tasks and self._loop is not None:
+            self._loop.stop()
 
     def _cancel(self) -> None:
         for task, run in list(self._tasks.items()):

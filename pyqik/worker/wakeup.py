@@ -38,5 +38,7 @@ class Wakeup:
 
     def close(self) -> None:
         """Close both ends."""
+        # A later `wake` must not write into whatever file gets this number next.
+        write, self._write = self._write, -1
+        os.close(write)
         os.close(self._read)
-        os.close(self._write)

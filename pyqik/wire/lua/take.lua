@@ -2,16 +2,21 @@
 -- lost gives the same answer again; one that arrives after a later take, or after the process was declared dead, is refused.
 --
 -- KEYS  1 in-flight hash   2 `paused`   then for each queue: its list, its landing list
--- ARGV  1 take number      2 count      3 "1" to adopt what blocking moves have landed   then the queues' names
--- Returns  {paused queue names, {token, queue, payload, token, queue, payload, ...}}; a token is "<take number>:<n>"
--- Before   payloads wait in queues; some may have landed
--- After    up to `count` of them stand in the hash; if adopting, nothing is left on the landing lists:
---          what is too much, or of a paused queue, is at the front of its queue again
+-- ARGV  1 take number      2 count      3 "1" to adopt what blocking moves have landed
+--       then for each queue: its name, and how many of its landed payloads the process has started already
+-- Returns  {paused queue names, {token, queue, payload, token, queue, payload, ...}, "1" if this repeats an answer};
+--          a token is "<take number>:<n>"
+-- Before   payloads wait in queues; some may have landed, and the oldest of these may have been started
+-- After    what was started stands in the hash, and up to `count` more; if adopting, nothing is left on the landing
+--          lists: what is too much, or of a paused queue, is at the front of its queue again
 
 local in_flight, number, count = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local adopt = ARGV[3] == '1'
-local names = {}
-for i = 4, #ARGV do names[#names + 1] = ARGV[i] end
+local names, started = {}, {}
+for i = 4, #ARGV, 2 do
+  names[#names + 1] = ARGV[i]
+  started[#started + 1] = tonumber(ARGV[i + 1])
+end
 
 local paused, is_paused = {}, redis.call('SMISMEMBER', KEYS[2], unpack(names))
 for i, flag in ipairs(is_paused) do
@@ -36,7 +41,7 @@ if last == number then
     n = n + 1
     record = redis.call('HGET', in_flight, number .. ':' .. n)
   end
-  return {paused, taken}
+  return {paused, taken, '1'}
 end
 
 redis.call('HSET', in_flight, 'take', number)
@@ -49,6 +54,16 @@ local function keep(queue, payload)
   taken[#taken + 1] = token
   taken[#taken + 1] = queue
   taken[#taken + 1] = payload
+end
+
+for i, name in ipairs(names) do
+  for _ = 1, started[i] do
+    local payload = redis.call('RPOP', KEYS[2 * i + 2])
+    if payload then
+      keep(name, payload)
+      count = count + 1
+    end
+  end
 end
 
 if adopt then
@@ -74,4 +89,4 @@ for i, name in ipairs(names) do
   end
 end
 
-return {paused, taken}
+return {paused, taken, '0'}
