@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis as redis_py
 
+from pyqik.jobs.definition import JobDefinition
 from pyqik.jobs.process import fresh_process
 from pyqik.jobs.registry import registry
 from tests.support.proxy import RedisProxy
@@ -28,11 +30,19 @@ def no_thread_is_left_behind() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a test registers or configures is gone after it, and the surroundings' Redis is never spoken to."""
+def a_process_of_its_own(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test registers or configures is gone after it, and the surroundings' Redis is never spoken to.
+
+    Jobs that other test modules declare are not there, so that each may name its own as it likes.
+    """
     for variable in [name for name in os.environ if name.startswith(("REDIS_", "PYQIK_")) and name != BINARY_VARIABLE]:
         monkeypatch.delenv(variable)
-    with registry.restored(), fresh_process():
+
+    def is_no_other_tests(definition: JobDefinition) -> bool:
+        file = definition.source.rpartition("(")[2].rstrip(")")
+        return file == str(request.path) or not Path(file).name.startswith("test_")
+
+    with registry.restored(keep=is_no_other_tests), fresh_process():
         yield
 
 

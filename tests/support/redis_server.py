@@ -34,12 +34,13 @@ class RedisServer:
         self.port = 0
         for attempt in range(5):
             # Somebody else may take the port between this look and the server's bind: hence the attempts.
-            self.port = _free_port()
+            self.port = free_port()
             try:
                 self.start()
                 return
             except AssertionError:
                 if attempt == 4:
+                    self.close()
                     raise
 
     @property
@@ -59,14 +60,18 @@ class RedisServer:
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [
-                    *(_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory)),
+                    *(server_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory)),
                     *("--save", "", "--appendonly", "no", "--daemonize", "no", *self._options),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        wait_until(self._answers_or_ended, message=f"a Redis server on port {self.port}")
+        try:
+            wait_until(self._answers_or_ended, message=f"a Redis server on port {self.port}")
+        except AssertionError:
+            self.kill()
+            raise
         if self._process.poll() is not None:
             self._process = None
             raise AssertionError(f"the Redis server ended at once: {log.read_text(errors='replace')[-2000:]}")
@@ -120,7 +125,8 @@ class RedisServer:
             client.close()
 
 
-def _binary() -> str:
+def server_binary() -> str:
+    """The server that the tests run against."""
     configured = os.environ.get(BINARY_VARIABLE)
     if configured:
         return configured
@@ -129,7 +135,8 @@ def _binary() -> str:
     return str(get_binary_path())
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
