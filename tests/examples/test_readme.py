@@ -1,0 +1,140 @@
+"""README.md: its Python runs, its files are read, its tables say what the code says."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import redis as redis_py
+import yaml
+
+import pyqik
+from pyqik.cli import main
+from pyqik.core.config_rules import RULES
+from pyqik.core.config_sources import load
+from pyqik.jobs.process import configured
+from pyqik.jobs.registry import registry
+
+ROOT: Final = Path(__file__).parents[2]
+README: Final = (ROOT / "README.md").read_text("utf-8")
+
+#: Settings whose default the table says in words.
+IN_WORDS: Final = {"queues", "tag", "environment", "dead_timeout", "port"}
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of a language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def settings() -> dict[str, list[str]]:
+    """The rows of the configuration's table: name → default, flag, sidekiq.yml, what it is."""
+    rows: dict[str, list[str]] = {}
+    for line in README.partition("| name | default | flag |")[2].partition("\n\n")[0].splitlines()[2:]:
+        names, *cells = (cell.strip() for cell in line.strip("|").split("|"))
+        rows |= dict.fromkeys(re.findall(r"`(\w+)`", names), cells)
+    return rows
+
+
+def written(default: object) -> str:
+    """How the table writes a default."""
+    match default:
+        case bool():
+            return str(default).lower()
+        case int() | float():
+            return f"{default:g}"
+        case str() if default:
+            return f"`{default}`"
+    return ""
+
+
+def run(block: str, tmp_path: Path) -> dict[str, Any]:
+    """Run a block as a file of its own; its names."""
+    path = tmp_path / "block.py"
+    path.write_text(block, "utf-8")
+    return runpy.run_path(str(path))
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> None:
+    """A Redis for what is pushed, and no subscriber left behind."""
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    monkeypatch.setattr(pyqik.events, "_subscribers", {})
+
+
+def test_the_job_that_rails_enqueues_is_the_one_that_python_runs(tmp_path: Path) -> None:
+    run(blocks("python")[0], tmp_path)
+
+    pushed = re.findall(r'"class" => "([\w:]+)"|^([\w:]+)\.perform', "".join(blocks("ruby")), re.MULTILINE)
+    assert ["".join(names) for names in pushed] == ["Billing::SendReceipt"] * 2
+    assert "Billing::SendReceipt" in registry.names()
+
+
+def test_jobs_can_be_declared_in_the_ways_that_are_shown(tmp_path: Path) -> None:
+    run(blocks("python")[1], tmp_path)
+
+    assert {"Feeds::Poll", "Images::Resize"} <= set(registry.names())
+
+
+def test_what_is_enqueued_is_where_it_is_said_to_be(tmp_path: Path, redis: redis_py.Redis) -> None:
+    run(blocks("python")[2], tmp_path)
+
+    sizes = {"python": redis.llen("queue:python"), "critical": redis.llen("queue:critical")}
+    assert (sizes, redis.zcard("schedule")) == ({"python": 1002, "critical": 1}, 2)
+
+
+def test_middleware_and_events_are_declared_as_shown(tmp_path: Path) -> None:
+    names = run(blocks("python")[3], tmp_path)
+
+    config = configured()
+    assert config is not None
+    assert config.server_middleware == (names["with_locale"],)
+
+
+def test_every_python_block_has_a_test() -> None:
+    assert len(blocks("python")) == 4
+
+
+def test_the_toml_file_is_a_configuration(tmp_path: Path) -> None:
+    (tmp_path / "pyqik.toml").write_text(blocks("toml")[0], "utf-8")
+
+    config = load(directory=tmp_path, environ={}).config
+
+    expected = tomllib.loads(blocks("toml")[0])
+    assert (config.all_queues, config.timeout) == (expected["queues"], expected["timeout"])
+
+
+def test_kubernetes_grants_the_timeout_and_five_seconds() -> None:
+    spec = yaml.safe_load(blocks("yaml")[0])["spec"]
+
+    args = spec["containers"][0]["args"]
+    assert spec["terminationGracePeriodSeconds"] == float(args[args.index("-t") + 1]) + 5
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_setting_stands_in_the_table_with_its_default(name: str) -> None:
+    default = settings()[name][0]
+
+    assert name in IN_WORDS or default == written(getattr(pyqik.Config(), name))
+
+
+def test_the_table_has_no_setting_that_does_not_exist() -> None:
+    assert set(settings()) == set(RULES)
+
+
+def test_the_flags_of_the_table_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["work", "--help"])
+
+    known = set(re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", capsys.readouterr().out))
+    named = {flag for cells in settings().values() for flag in re.findall(r"`(-[\w-]+)`", cells[1])}
+    assert named <= known
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"\bbin/\w+", README))))
+def test_the_commands_that_are_named_exist(path: str) -> None:
+    assert (ROOT / path).stat().st_mode & 0o111
