@@ -1,6 +1,6 @@
 """The command line: `pyqik work` runs jobs, `pyqik check` says what is wrong before anything runs.
 
-Flags are one more source of the configuration (see `pyqik.core.config_sources`). Running is the supervisor's part.
+Flags are one more source of the configuration (see `pyqik.core.config.sources`). Running is the supervisor's part.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Final, TextIO, cast
 
 from pyqik.core.config import Config
-from pyqik.core.config_layer import Layer
-from pyqik.core.config_sources import FLAGS, Loaded, load
+from pyqik.core.config.layer import Layer
+from pyqik.core.config.queues import queue_with_weight
+from pyqik.core.config.redis_url import redacted
+from pyqik.core.config.sources import FLAGS, Loaded, load
 from pyqik.core.errors import ConfigError
-from pyqik.core.queues import queue_with_weight
-from pyqik.core.redis_url import redacted
 from pyqik.jobs.process import configured
 from pyqik.jobs.registry import registry
 

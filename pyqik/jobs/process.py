@@ -11,7 +11,7 @@ from typing import cast
 from weakref import WeakKeyDictionary
 
 from pyqik.core.config import Config
-from pyqik.core.config_sources import read_environment
+from pyqik.core.config.sources import read_environment
 from pyqik.core.errors import ConfigError
 from pyqik.jobs.client import AsyncClient, Client
 from pyqik.jobs.middleware import ClientMiddleware

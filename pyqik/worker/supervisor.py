@@ -20,7 +20,7 @@ import structlog
 
 from pyqik.core.clock import SystemClock
 from pyqik.core.config import Config
-from pyqik.core.redis_url import redacted
+from pyqik.core.config.redis_url import redacted
 from pyqik.wire.connection import open_redis
 from pyqik.worker import logs, stacks
 from pyqik.worker.child import EXIT_START_FAILED

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeGuard
 
-from pyqik.core.queues import queue_mistakes, weights_of
-from pyqik.core.redis_url import HIGHEST_PORT, redis_url_mistakes
+from pyqik.core.config.queues import queue_mistakes, weights_of
+from pyqik.core.config.redis_url import HIGHEST_PORT, redis_url_mistakes
 
 #: Seconds; what is longer is more likely a point in time than a duration.
 LONGEST: Final = 1_000_000_000

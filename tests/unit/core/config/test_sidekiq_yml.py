@@ -9,8 +9,8 @@ from textwrap import dedent
 import pytest
 
 from pyqik.core.config import Capsule
-from pyqik.core.config_layer import Layer
-from pyqik.core.sidekiq_yml import read_sidekiq_yml
+from pyqik.core.config.layer import Layer
+from pyqik.core.config.sidekiq_yml import read_sidekiq_yml
 
 
 def read(tmp_path: Path, text: str, environment: str = "production", **environ: str) -> Layer:

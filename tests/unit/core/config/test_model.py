@@ -11,7 +11,7 @@ import msgpack
 import pytest
 
 from pyqik.core.config import Capsule, Config
-from pyqik.core.config_rules import RULES
+from pyqik.core.config.rules import RULES
 from pyqik.core.errors import ConfigError
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pyqik.core.config import Config
-from pyqik.core.config_layer import Layer
-from pyqik.core.config_sources import Loaded, load
+from pyqik.core.config.layer import Layer
+from pyqik.core.config.sources import Loaded, load
 from pyqik.core.errors import ConfigError
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyqik.core.redis_url import redacted, redis_url_mistakes
+from pyqik.core.config.redis_url import redacted, redis_url_mistakes
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The configuration of a process: one frozen, validated value, whatever it was read from.
 
-Reading files, the environment and flags is `config_sources`; what a field may hold is `config_rules`.
+Reading files, the environment and flags is `sources`; what a field may hold is `rules`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Self, TypeAlias
 
-from pyqik.core.config_rules import CODE_ONLY, RULES, Queues, Text, Whole, field_mistakes
+from pyqik.core.config.queues import QueueMode, queue_mode, queue_warnings, weights_of
+from pyqik.core.config.rules import CODE_ONLY, RULES, Queues, Text, Whole, field_mistakes
 from pyqik.core.errors import ConfigError
-from pyqik.core.queues import QueueMode, queue_mode, queue_warnings, weights_of
 
 #: A generator function with one yield; what it is called with depends on the chain it stands in.
 Middleware: TypeAlias = Callable[..., object]

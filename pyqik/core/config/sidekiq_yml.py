@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pyqik.core.config import Capsule
-from pyqik.core.config_layer import Layer, Values, unknown_field
-from pyqik.core.config_rules import SCALARS, shown
-from pyqik.core.erb import rendered
+from pyqik.core.config.erb import rendered
+from pyqik.core.config.layer import Layer, Values, unknown_field
+from pyqik.core.config.model import Capsule
+from pyqik.core.config.queues import queue_with_weight
+from pyqik.core.config.rules import SCALARS, shown
 from pyqik.core.errors import ConfigError
-from pyqik.core.queues import queue_with_weight
 
 if TYPE_CHECKING:
     import yaml

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyqik.core.erb import rendered
+from pyqik.core.config.erb import rendered
 
 
 @pytest.mark.parametrize(

@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pyqik.core.config import Capsule, Config
-from pyqik.core.config_layer import Layer, layer_of, meant, merged, raise_mistakes, unknown_field
-from pyqik.core.config_rules import CODE_ONLY, RULES, SCALARS, shown
+from pyqik.core.config.layer import Layer, layer_of, meant, merged, raise_mistakes, unknown_field
+from pyqik.core.config.model import Capsule, Config
+from pyqik.core.config.rules import CODE_ONLY, RULES, SCALARS, shown
+from pyqik.core.config.sidekiq_yml import read_sidekiq_yml
 from pyqik.core.errors import ConfigError
-from pyqik.core.sidekiq_yml import read_sidekiq_yml
 
 FLAGS: Final = "flags"
 _PREFIX: Final = "PYQIK_"

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from pyqik.core.config import Config, spelled_out
-from pyqik.core.config_rules import CODE_ONLY, SCALARS, field_mistakes
+from pyqik.core.config.model import Config, spelled_out
+from pyqik.core.config.rules import CODE_ONLY, SCALARS, field_mistakes
 from pyqik.core.errors import ConfigError
 
 Values: TypeAlias = dict[str, object]
