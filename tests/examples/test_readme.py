@@ -14,8 +14,8 @@ import yaml
 
 import pyqik
 from pyqik.cli import main
-from pyqik.core.config_rules import RULES
-from pyqik.core.config_sources import load
+from pyqik.core.config.rules import RULES
+from pyqik.core.config.sources import load
 from pyqik.jobs.process import configured
 from pyqik.jobs.registry import registry
 
