@@ -1,4 +1,4 @@
-"""The jobs that the benchmarks run. Each says in Redis when it started, so that no clock but this machine's is involved."""
+"""The jobs that the benchmarks run. Each says in Redis how long it took to start."""
 
 from __future__ import annotations
 

@@ -44,6 +44,12 @@ class UnitOfWork:
     queue: str
     raw: bytes
 
+    @property
+    def order(self) -> tuple[int, int]:
+        """Sorts units by when they were taken, the oldest first. Only for those that have a token."""
+        number, _, index = self.token.partition(b":")
+        return int(number), int(index)
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

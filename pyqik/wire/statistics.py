@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import redis
+from redis.exceptions import RedisError
 
 from pyqik.wire import keys
 
@@ -91,11 +92,11 @@ class Executions:
         return cls(processed, failed, {name: ClassExecutions(*values) for name, values in classes.items()})
 
 
-def flush(client: redis.Redis, executions: Executions, now: float) -> None:
-    """Add `executions` to Redis's counters, all or none.
+def flush(client: redis.Redis, executions: Executions, now: float) -> list[RedisError]:
+    """Add `executions` to Redis's counters, all or none, but for keys that hold something else: returns these errors.
 
     Should the reply get lost, the caller cannot know, and adds them again with its next flush: these are statistics.
-    Raises: redis.RedisError.
+    Raises: redis.RedisError when nothing was added, or when nobody knows.
     """
     moment = datetime.fromtimestamp(now, UTC)
     with client.pipeline(transaction=True) as pipe:
@@ -126,7 +127,7 @@ def flush(client: redis.Redis, executions: Executions, now: float) -> None:
                     increments += ("INCRBY", "u16", f"#{index}", count)
                 pipe.execute_command("BITFIELD", key, "OVERFLOW", "SAT", *increments)
                 pipe.expire(key, MINUTE_TTL)
-        pipe.execute()
+        return [reply for reply in pipe.execute(raise_on_error=False) if isinstance(reply, RedisError)]
 
 
 def _counter_keys(at: datetime) -> list[tuple[str, int]]:

@@ -44,18 +44,32 @@ class Channel:
 
     def receive(self) -> list[Message]:
         """The messages that have come, possibly none yet; `closed` is True after the last one."""
-        try:
-            data = self._socket.recv(65536)
-        except (BlockingIOError, TimeoutError):
-            return []
-        except OSError:
-            data = b""
-        if not data:
-            self.closed = True
-        self._unpacker.feed(data)
+        self._read()
+        return list(self._unpacker)
+
+    def rest(self) -> list[Message]:
+        """The messages that a process has left which has ended: more is not waited for. This end is closed."""
+        # A process that it started, and that lives on, may hold its end open.
+        self._socket.setblocking(False)
+        while self._read():
+            pass
+        self.close()
         return list(self._unpacker)
 
     def close(self) -> None:
         """Close this end."""
         self.closed = True
         self._socket.close()
+
+    def _read(self) -> bool:
+        """Read once; whether anything came."""
+        try:
+            data = self._socket.recv(65536)
+        except (BlockingIOError, TimeoutError):
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self.closed = True
+        self._unpacker.feed(data)
+        return bool(data)

@@ -4,8 +4,9 @@ Its main thread, once everything is started, has these tasks:
 1. obey the supervisor (quiet, stop, dump) and signals sent to this process itself;
 2. report to the supervisor what runs, each second: the supervisor writes that to Redis, so that C code which holds the
    GIL for minutes makes a job look busy and not dead;
-3. at the stop's deadline, interrupt what still runs.
-A child whose supervisor is gone gives its jobs back and ends. Started as `python -m pyqik.worker.child FD`.
+3. at the stop's deadline, interrupt what still runs;
+4. should the supervisor be gone: give the jobs back and end, in the middle of those that cannot be interrupted.
+Started as `python -m pyqik.worker.child FD`.
 """
 
 from __future__ import annotations
@@ -17,15 +18,20 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
+from redis.exceptions import RedisError
 
 from pyqik.core.clock import SystemClock
 from pyqik.core.config import Config
 from pyqik.core.events import events
 from pyqik.jobs import process
 from pyqik.jobs.registry import registry
+from pyqik.wire import presence
+from pyqik.wire.broker import recover
+from pyqik.wire.connection import open_redis
 from pyqik.wire.presence import Running
 from pyqik.worker import logs
 from pyqik.worker.channel import Channel, Message
@@ -41,6 +47,8 @@ REPORT_INTERVAL: Final = 1.0
 SWITCH_INTERVAL: Final = 0.0005
 #: What a child exits with: everything was finished or given back; it could not start; its engine died.
 EXIT_OK, EXIT_START_FAILED, EXIT_ENGINE_DIED = 0, 2, 3
+#: Seconds that interrupted jobs have to end when the supervisor is gone.
+ORPHAN_PATIENCE: Final = 3.0
 
 
 class Child:
@@ -52,16 +60,19 @@ class Child:
         self._identity = identity
         self._config = config
         self._deadline: float | None = None
+        self._orphaned_at: float | None = None
         self._ended = threading.Event()
         self._clean = False
         self._reported: tuple[list[Running], bool, bool] | None = None
         self._manager = build_manager(config, identity, registry, SystemClock(), self._on_end)
 
-    def run(self) -> int:
-        """Run until told to stop; the exit status."""
+    def run(self, early: Sequence[Message]) -> int:
+        """Run until told to stop; the exit status. `early` are orders that came during the start."""
         events.emit("process.startup", identity=self._identity)
         self._manager.start()
         self._channel.send("ready", config=self._config.to_dict())
+        for message in early:
+            self._obey(message)
         next_report = 0.0
         while not self._ended.is_set():
             now = time.monotonic()
@@ -72,6 +83,8 @@ class Child:
             self._wait(until - now)
             self._check_deadline()
         self._manager.join(1.0)
+        if self._orphaned_at is not None:
+            self._clear_record()
         events.emit("process.shutdown", identity=self._identity)
         self._report()
         self._channel.send("bye")
@@ -84,7 +97,7 @@ class Child:
             for message in self._channel.receive():
                 self._obey(message)
             if self._channel.closed:
-                self._orphaned()
+                self._become_an_orphan()
         if self._inbox in ready:
             for name in self._inbox.receive():
                 self._obey({"kind": MEANINGS.get(name, "")})
@@ -119,11 +132,25 @@ class Child:
             log.warning("the stop timeout is over; interrupting jobs", running=len(self._manager.running()))
             self._deadline = time.monotonic() + 1.0  # A job that swallowed the first one hears a second one.
             self._manager.interrupt()
+        if self._orphaned_at is not None and time.monotonic() >= self._orphaned_at + ORPHAN_PATIENCE:
+            log.error("ending in the middle of jobs; they are given back", running=len(self._manager.running()))
+            self._clear_record()
+            os._exit(EXIT_OK)
 
-    def _orphaned(self) -> None:
+    def _become_an_orphan(self) -> None:
         """Nobody is there who would kill this process at a deadline, so it has none: its jobs are given back now."""
         log.error("the supervisor is gone; giving the jobs back")
+        self._orphaned_at = time.monotonic()
         self._stop(0.0)
+
+    def _clear_record(self) -> None:
+        """What the supervisor does for a child that has ended: give back what it held, and take it off the list."""
+        with open_redis(self._config.redis) as client:
+            try:
+                recover(client, self._identity, list(self._config.all_queues))
+                presence.leave(client, self._identity)
+            except RedisError as error:
+                log.error("not everything could be given back; Redis still has it on record", error=str(error))
 
     def _report(self) -> None:
         running = self._manager.running()
@@ -142,7 +169,7 @@ class Child:
         self._inbox.wake()
 
 
-def start(message: Message, channel: Channel, inbox: SignalInbox) -> int:
+def start(message: Message, early: Sequence[Message], channel: Channel, inbox: SignalInbox) -> int:
     """Configure this process, import the modules that register jobs, and run; the exit status."""
     given = Config.from_dict(message["config"])
     logs.configure(given.log_level, given.log_format)
@@ -152,23 +179,25 @@ def start(message: Message, channel: Channel, inbox: SignalInbox) -> int:
     try:
         for module in given.require:
             importlib.import_module(module)
-    except Exception:
+    except (Exception, SystemExit):
         log.exception("could not import a module that registers jobs", module=module)
         return EXIT_START_FAILED
     configured = process.configured()
     config = given if configured is None else given.over(configured)
     process.use(config)
-    return Child(channel, inbox, message["identity"], config).run()
+    return Child(channel, inbox, message["identity"], config).run(early)
 
 
 def main() -> int:
     """Wait for the supervisor's first message, and start."""
-    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    end = socket.socket(fileno=int(sys.argv[1]))
+    end.set_inheritable(False)
+    channel = Channel(end)
     inbox = SignalInbox()
     while not channel.closed:
         select.select([channel], [], [])
-        for message in channel.receive():
-            return start(message, channel, inbox)
+        if messages := channel.receive():
+            return start(messages[0], messages[1:], channel, inbox)
     return EXIT_START_FAILED
 
 

@@ -111,9 +111,8 @@ class ChildProcess:
         status = self._popen.poll()
         if status is None:
             return None
-        while not self._channel.closed:
-            self.receive()
-        self._channel.close()
+        for message in self._channel.rest():
+            self._note(message)
         return _signal_name(-status) if status < 0 else f"exit status {status}"
 
     @property
@@ -163,6 +162,9 @@ class ChildProcess:
                     self.state = State.QUIET
             case "stopping":
                 self._stopping(self.config.timeout)
+            case "bye" if self.kill_at is None:
+                # A thread that a job has left behind keeps Python from ending.
+                self.kill_at = time.monotonic() + self.config.timeout + KILL_AFTER
 
     def _stopping(self, timeout: float) -> None:
         if self.state is not State.STOPPING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 from pyqik.core.errors import ConfigError
@@ -21,7 +22,12 @@ class EmbeddedServer:
 
     def start(self) -> str:
         """Start it; its URL."""
-        self._server.start()
+        # Inherited: Ctrl-C on a terminal reaches the server too, which must outlive the jobs that are stopped then.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._server.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return f"redis://127.0.0.1:{self._server.port}/0"
 
     def stop(self) -> None:

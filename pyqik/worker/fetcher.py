@@ -176,6 +176,9 @@ class Fetcher:
         """Settle and take. After an error everything is still there to be settled again."""
         adopt = self._waiting.adoptable
         endings = [(unit, place) for unit, place in self._unsettled.items() if unit.token]
+        if any(place is FRONT for _, place in endings):
+            # Each goes before the one that went before it, so the newest is moved first.
+            endings.sort(key=lambda ending: ending[0].order, reverse=True)
         taken = self._broker.exchange(
             endings,
             room,

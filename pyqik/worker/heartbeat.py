@@ -165,8 +165,12 @@ class Heartbeat:
     def _flush(self, member: _Member) -> None:
         member.unflushed.merge(member.process.drain_executions())
         if member.unflushed:
-            statistics.flush(self._client, member.unflushed, self._clock.time())
+            refused = statistics.flush(self._client, member.unflushed, self._clock.time())
             member.unflushed = Executions()
+            if refused:
+                log.warning(
+                    "some statistics could not be added; delete the key that is in the way", error=str(refused[0])
+                )
 
     def _say_goodbye(self) -> None:
         with self._lock:

@@ -6,12 +6,16 @@ It serves plain text from a thread of its own, and knows nothing of jobs or Redi
 from __future__ import annotations
 
 import errno
+import socket
+import socketserver
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
 import structlog
+
+from pyqik.core.errors import ConfigError
 
 log = structlog.get_logger("pyqik")
 
@@ -24,7 +28,7 @@ Check = Callable[[], tuple[bool, str]]
 
 
 class HttpServer:
-    """See the module's docstring. Each path of `checks` answers 200 or 503."""
+    """See the module's docstring. Each path of `checks` answers 200 or 503. Raises: ConfigError for a port in use."""
 
     def __init__(self, host: str, port: int | None, checks: Mapping[str, Check]) -> None:
         self._server = _bind(host, port, _handler(checks))
@@ -57,7 +61,9 @@ def _bind(host: str, port: int | None, handler: type[BaseHTTPRequestHandler]) ->
             return _Server((host, candidate), handler)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or candidate == ports[-1]:
-                raise
+                raise ConfigError(
+                    [f"port {candidate} of {host}: {error.strerror}; write another --port, or 0 for no HTTP server"]
+                ) from None
     raise AssertionError("unreachable")
 
 
@@ -65,6 +71,15 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     # A second worker must find the port taken, not share it.
     allow_reuse_port = False
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, handler)
+
+    def server_bind(self) -> None:
+        """Bind without asking DNS for this host's name, as the standard library does: that may take seconds."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
 
 def _handler(checks: Mapping[str, Check]) -> type[BaseHTTPRequestHandler]:

@@ -31,4 +31,11 @@ def _thread_stack(frame: FrameType) -> str:
 
 
 def _task_stack(task: asyncio.Task[Any]) -> str:
-    return "".join(line for frame in task.get_stack() for line in traceback.format_stack(frame, limit=1))
+    """From the task's own coroutine inwards to what it waits for: `Task.get_stack` knows the first of these only."""
+    lines: list[str] = []
+    awaited: Any = task.get_coro()
+    while awaited is not None:
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+        lines += traceback.format_stack(frame, limit=1) if frame else [f"  {awaited!r}\n"]
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
+    return "".join(lines)

@@ -42,8 +42,8 @@ TICK_OVERDUE: Final = 10.0
 BACK_OFF: Final = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 #: Seconds for which a child must have lived for its end to count as the first again.
 HEALTHY: Final = 60.0
-#: Seconds for giving back and unregistering after the last child has ended, beyond which the process ends anyway.
-LAST_WORDS: Final = 0.4
+#: Seconds for giving back after the last child was killed, and then for unregistering: the process ends anyway.
+LAST_WORDS: Final = 0.25
 #: What `pyqik work` exits with when something could not be given back.
 EXIT_NOT_GIVEN_BACK: Final = 1
 
@@ -100,13 +100,20 @@ class Supervisor:
         by_descriptor = {child.fileno(): child for child in self._children if not child.hung_up}
         for descriptor in by_descriptor:
             poll.register(descriptor, select.POLLIN)
-        for descriptor, _ in poll.poll(TICK * 1000):
-            if descriptor in by_descriptor and by_descriptor[descriptor].receive():
-                self._on_ready(by_descriptor[descriptor])
+        for descriptor, _ in poll.poll(self._until_due() * 1000):
+            if descriptor in by_descriptor:
+                self._listen(by_descriptor[descriptor])
         for name in self._inbox.receive():
             self._on_signal(name)
         while self._news:
             self._news.popleft()()
+
+    def _listen(self, child: ChildProcess) -> None:
+        before = child.state
+        if child.receive():
+            self._on_ready(child)
+        elif child.state is not before:
+            self._poke()
 
     def _tick(self) -> None:
         now = self._ticked = time.monotonic()
@@ -120,6 +127,12 @@ class Supervisor:
         self._restarts = [at for at in self._restarts if at > now]
         for _ in due:
             self._start_child()
+
+    def _until_due(self) -> float:
+        """Seconds until the next tick, kill or restart."""
+        kills = [child.kill_at for child in self._children if child.kill_at is not None and not child.killed]
+        now = time.monotonic()
+        return max(0.0, min([TICK, *(at - now for at in (*kills, *self._restarts))]))
 
     def _finished(self) -> bool:
         if self._children or self._restarts:
@@ -144,6 +157,7 @@ class Supervisor:
             self._stop()
         else:
             log.warning("a second stop: ending now")
+            self._stop_deadline = time.monotonic() - KILL_AFTER
             for child in self._children:
                 child.kill()
 
@@ -189,8 +203,10 @@ class Supervisor:
             # Only now is it known what the user's modules configure: the supervisor itself imports none of them.
             self._config = child.config
             self._parts = _Parts(child.config, lambda *args: self._tell(lambda: self._on_remote_signal(*args)))
+            if self._quiet:
+                self._parts.poller.stop()
             self._parts.start()
-            for _ in range(child.config.processes - 1):
+            for _ in range(0 if self._quiet else child.config.processes - 1):
                 self._start_child()
         self._parts.heartbeat.add(child)
 
@@ -265,7 +281,7 @@ class Supervisor:
             )
             self._exit_status = EXIT_NOT_GIVEN_BACK
         if self._parts is not None:
-            self._parts.stop()
+            self._parts.stop(0.0 if self._unrecovered else LAST_WORDS)
         if self._http is not None:
             self._http.stop()
         self._inbox.close()
@@ -295,9 +311,10 @@ class _Parts:
         if self._polls:
             self.poller.start()
 
-    def stop(self) -> None:
-        """Stop every part; each has a moment to end."""
+    def stop(self, timeout: float) -> None:
+        """Stop every part; together they have `timeout` seconds to end."""
+        deadline = time.monotonic() + timeout
         self.poller.stop()
-        self.recovery.stop(LAST_WORDS)
-        self.heartbeat.stop(LAST_WORDS)
+        self.recovery.stop(timeout)
+        self.heartbeat.stop(max(0.0, deadline - time.monotonic()))
         self._client.close()

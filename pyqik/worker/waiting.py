@@ -18,6 +18,8 @@ from pyqik.worker.wakeup import Wakeup
 
 #: Seconds beyond its own timeout after which a blocking move without an answer means that the server has gone.
 OVERDUE: Final = 5.0
+#: Seconds for which a server that has not noticed that a connection is gone (a cut cable) may still land a job for it.
+DOUBT: Final = BLOCK + 1.0
 #: Seconds in which an unblocked move must answer before it is unblocked once more, and how often that is done.
 UNBLOCK_PATIENCE: Final = 0.05
 UNBLOCK_ATTEMPTS: Final = 40
@@ -111,9 +113,7 @@ class Waiting:
 
     def hang_up(self) -> None:
         """Close every connection. What landed meanwhile is adopted by the next take, or recovered."""
-        if self._armed:
-            # A server that does not notice (a cut cable) lands a job until the move's own time is over.
-            self._doubt_until = self._clock.monotonic() + BLOCK + 1.0
+        self._doubt_until = self._clock.monotonic() + DOUBT
         for fileno in self._armed:
             self._poll.unregister(fileno)
         self._armed.clear()
