@@ -23,8 +23,9 @@ from pyqik.worker.launcher import make_identity, process_info
 log = structlog.get_logger("pyqik")
 
 #: Seconds after the stop's deadline at which a child that has not ended is killed. With what follows (giving back what
-#: it held, unregistering) the whole process ends within 3 seconds of the deadline.
-KILL_AFTER: Final = 2.5
+#: it held, unregistering, the end of Python itself) the whole process ends within 3 seconds of the deadline, on a busy
+#: machine too.
+KILL_AFTER: Final = 2.0
 
 
 class State(enum.Enum):

@@ -43,7 +43,7 @@ BACK_OFF: Final = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 #: Seconds for which a child must have lived for its end to count as the first again.
 HEALTHY: Final = 60.0
 #: Seconds for giving back after the last child was killed, and then for unregistering: the process ends anyway.
-LAST_WORDS: Final = 0.25
+LAST_WORDS: Final = 0.7
 #: What `pyqik work` exits with when something could not be given back.
 EXIT_NOT_GIVEN_BACK: Final = 1
 

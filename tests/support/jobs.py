@@ -1,4 +1,4 @@
-"""A small zoo of jobs for process tests, and the zoo's book: which job began and ended, when, and in which process.
+"""A small zoo of jobs for process tests, and the zoo's book: which job began and ended, and in which process.
 
 The jobs run in the children of a real `pyqik work`; the tests read the book and open gates. Both sides meet in the
 directory that the environment variable `ZOO` names, so that they need no Redis, which a test may take away.
@@ -10,16 +10,14 @@ import asyncio
 import ctypes
 import fcntl
 import os
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyqik
+from tests.support.wait import wait_until
 
 #: Names the zoo's directory, for the children of `pyqik work`.
 ZOO_VARIABLE = "ZOO"
@@ -29,12 +27,11 @@ GLANCE = 0.005
 
 @dataclass(frozen=True)
 class Note:
-    """A line in the zoo's book: `what` is begun, ended, or overlap; `at` is in epoch seconds."""
+    """A line in the zoo's book: `what` is begun, ended, overlap, or forked."""
 
     what: str
     jid: str
     pid: int
-    at: float
 
 
 class Zoo:
@@ -55,14 +52,19 @@ class Zoo:
     def write(self, what: str, jid: str) -> None:
         """Add a line to the book; atomic, from any thread and process."""
         with open(self._book, "ab", buffering=0) as book:
-            book.write(f"{what} {jid} {os.getpid()} {time.time()!r}\n".encode())
+            book.write(f"{what} {jid} {os.getpid()}\n".encode())
 
     def notes(self, what: str) -> list[Note]:
         """The lines of the book that say `what`, in order."""
         if not self._book.exists():
             return []
         lines = [line.split() for line in self._book.read_text("ascii").splitlines()]
-        return [Note(said, jid, int(pid), float(at)) for said, jid, pid, at in lines if said == what]
+        return [Note(said, jid, int(pid)) for said, jid, pid in lines if said == what]
+
+    def wait_for_runs(self, count: int) -> list[Note]:
+        """Wait until `count` runs have begun; what the book says of these."""
+        wait_until(lambda: len(self.notes("begun")) >= count, 30, f"{count} runs in the zoo's book")
+        return self.notes("begun")
 
     def begun(self) -> list[str]:
         """The jid of every run that has begun, in order."""
@@ -125,7 +127,8 @@ async def wait_in_loop(gate: str) -> None:
     """Waits for a gate on the event loop."""
     with _attended() as zoo:
         while not zoo.is_open(gate):
-            await asyncio.wait({asyncio.ensure_future(asyncio.Event().wait())}, timeout=GLANCE)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.Event().wait(), GLANCE)
 
 
 @pyqik.job("Zoo::Block")
@@ -174,15 +177,17 @@ def fail(message: str) -> None:
 
 @pyqik.job("Zoo::LeaveProcess")
 def leave_process(gate: str) -> None:
-    """Starts a process that inherits every descriptor, outlives its parent, and ends when the gate opens."""
+    """Forks a process that holds every descriptor, outlives its parent, and ends when the gate opens."""
     with _attended() as zoo:
-        program = (
-            "import pathlib, sys, threading\nwhile not pathlib.Path(sys.argv[1]).exists(): threading.Event().wait(0.01)"
-        )
-        path = str(zoo.directory / f"gate-{gate}")
-        subprocess.Popen([sys.executable, "-c", program, path], close_fds=False, start_new_session=True)
+        pid = os.fork()
         while not zoo.is_open(gate):
-            _glance()
+            if pid:
+                zoo.write("forked", pyqik.current().jid)
+                os.waitpid(pid, 0)
+            else:
+                _glance()
+        if not pid:
+            os._exit(0)
 
 
 @pyqik.job("Zoo::LeaveThread")

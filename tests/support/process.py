@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,36 +48,30 @@ class WorkProcess:
         """The supervisor's process id."""
         return self._popen.pid
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Send a signal to the supervisor."""
         self._popen.send_signal(number)
 
-    def signal_group(self, number: signal.Signals) -> None:
+    def send_to_group(self, number: signal.Signals) -> None:
         """Send a signal to the supervisor's process group, as Ctrl-C on a terminal does."""
         os.killpg(self.pid, number)
 
-    def signal_child(self, number: signal.Signals) -> None:
+    def send_to_child(self, number: signal.Signals) -> None:
         """Send a signal to the only child."""
         [pid] = self.children
         os.kill(pid, number)
 
     def end(self) -> None:
         """TERM, and wait for an end with status 0."""
-        self.signal(signal.SIGTERM)
+        self.send(signal.SIGTERM)
         assert self.wait() == 0, self._tail()
 
-    def wait(self, timeout: float = 10) -> int:
+    def wait(self, timeout: float = 20) -> int:
         """Wait for the supervisor's end; its exit status, negative for a signal."""
         try:
             return self._popen.wait(timeout)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"pyqik work did not end within {timeout:g} seconds; {self._tail()}") from None
-
-    def seconds_to_end(self, timeout: float) -> float:
-        """Wait for the supervisor's end; after how many seconds it came."""
-        started = time.monotonic()
-        self.wait(timeout)
-        return time.monotonic() - started
 
     @property
     def status(self) -> int | None:
@@ -113,7 +106,7 @@ class WorkProcess:
             if event in (None, line["event"]) and all(line.get(name) == value for name, value in fields.items())
         ]
 
-    def wait_for_event(self, event: str, count: int = 1, timeout: float = 10, **fields: object) -> Line:
+    def wait_for_event(self, event: str, count: int = 1, timeout: float = 30, **fields: object) -> Line:
         """Wait until the log has `count` lines that say `event` and have `fields`; the last of these.
 
         Raises: AssertionError with the end of the log after `timeout` seconds, or when the process ends without.
@@ -134,10 +127,10 @@ class WorkProcess:
         return self.log_file.read_text("utf-8")
 
     def supervisor_threads(self) -> set[str]:
-        """The names of the supervisor's threads, from its dump: it makes that before it asks its children for theirs."""
+        """The names of the supervisor's threads, from its dump: it makes its own before it asks its children."""
         seen = len(self.lines("thread", pid=self.pid))
         dumps = len(self.lines("thread", thread="MainThread", pid=self.children[0]))
-        self.signal(signal.SIGTTIN)
+        self.send(signal.SIGTTIN)
         self.wait_for_event("thread", thread="MainThread", pid=self.children[0], count=dumps + 1)
         return {line["thread"] for line in self.lines("thread", pid=self.pid)[seen:]}
 
@@ -152,12 +145,12 @@ class WorkProcess:
         assert not left, f"children {left} outlived their supervisor; {self._tail()}"
 
     def _end_at_once(self) -> None:
-        self.signal(signal.SIGTERM)
+        self.send(signal.SIGTERM)
         with contextlib.suppress(AssertionError):
             self.wait_for_event("signal", meaning="stop", timeout=2)
         for number in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.signal(number)
+                self.send(number)
                 self._popen.wait(5)
                 return
 

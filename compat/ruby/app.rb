@@ -1,0 +1,6 @@
+# frozen_string_literal: true
+
+# The Ruby application of these tests, for all three versions: what a sidekiq process, the Web UI and the console load.
+require "json"
+require "sidekiq"
+require_relative "jobs"

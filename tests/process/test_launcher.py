@@ -1,0 +1,176 @@
+"""`Launcher`: a worker inside a program, in whatever thread starts it, that leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import redis as redis_py
+
+import pyqik
+from pyqik.worker.launcher import Launcher
+from tests.process.state import count_processed, next_in_queue, payload, places, push, traces
+from tests.support.wait import wait_until
+
+#: Seconds between two looks of a job at whether it may go on.
+GLANCE = 0.005
+
+
+class Bench:
+    """Jobs of this test: `began` and `release` are how they and the test meet."""
+
+    def __init__(self) -> None:
+        self.began = threading.Event()
+        self.release = threading.Event()
+        self.arguments: list[object] = []
+
+    def declare(self) -> None:
+        """Register the jobs."""
+
+        @pyqik.job("Bench::Add")
+        def add(argument: object) -> None:
+            self.arguments.append(argument)
+            self.began.set()
+
+        @pyqik.job("Bench::Wait")
+        def wait() -> None:
+            self.began.set()
+            while not self.release.wait(GLANCE):
+                pass
+
+        @pyqik.job("Bench::Stubborn")
+        def be_stubborn() -> None:
+            self.began.set()
+            while not self.release.is_set():
+                try:
+                    self.release.wait()
+                except BaseException:
+                    continue
+
+        @pyqik.job("Bench::WaitInLoop")
+        async def wait_in_loop() -> None:
+            self.began.set()
+            await asyncio.Event().wait()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench()
+    bench.declare()
+    yield bench
+    bench.release.set()
+
+
+@pytest.fixture
+def config(redis_url: str) -> pyqik.Config:
+    return pyqik.Config(redis=redis_url, concurrency=2, timeout=5, poll=False)
+
+
+def test_a_launcher_runs_jobs_and_leaves_nothing_behind(
+    bench: Bench, config: pyqik.Config, redis: redis_py.Redis
+) -> None:
+    with Launcher(config):
+        push(redis, *[payload("Bench::Add", number, jid=f"{number}") for number in range(20)])
+        wait_until(lambda: len(bench.arguments) == 20)
+
+    assert sorted(map(str, bench.arguments)) == sorted(map(str, range(20)))
+    assert places(redis) == {}
+    assert traces(redis) == {}
+    assert count_processed(redis) == 20
+
+
+def test_a_launcher_works_off_the_main_thread(bench: Bench, config: pyqik.Config, redis: redis_py.Redis) -> None:
+    errors: list[BaseException] = []
+
+    def program() -> None:
+        try:
+            with Launcher(config):
+                bench.began.wait(10)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=program)
+    thread.start()
+    push(redis, payload("Bench::Add", 1, jid="job"))
+    thread.join(15)
+
+    assert not thread.is_alive()
+    assert (bench.arguments, errors) == ([1], [])
+    assert traces(redis) == {}
+
+
+def test_a_launcher_is_seen_as_embedded(bench: Bench, config: pyqik.Config, redis: redis_py.Redis) -> None:
+    with Launcher(config) as launcher:
+        wait_until(lambda: redis.exists(launcher.identity))
+
+        info: bytes = redis.execute_command("HGET", launcher.identity, "info")
+        assert json.loads(info)["embedded"] is True
+        assert redis.smembers("processes") == {launcher.identity.encode()}
+
+
+@pytest.mark.parametrize("job_class", ["Bench::Wait", "Bench::WaitInLoop"], ids=["thread", "asyncio"])
+def test_stop_interrupts_what_does_not_end_in_time_and_gives_it_back(
+    bench: Bench, config: pyqik.Config, redis: redis_py.Redis, job_class: str
+) -> None:
+    unfinished, waiting = payload(job_class, jid="unfinished"), payload("Bench::Add", 1, jid="waiting")
+    launcher = Launcher(config)
+    launcher.start()
+    push(redis, unfinished)
+    assert bench.began.wait(10)
+    launcher.quiet()
+    push(redis, waiting)
+
+    ended = launcher.stop(0.1)
+
+    assert ended
+    assert next_in_queue(redis) == [unfinished, waiting]
+    assert places(redis) == {unfinished: ["queue:default"], waiting: ["queue:default"]}
+    assert traces(redis) == {}
+
+
+def test_stop_waits_for_jobs_that_end_in_time(bench: Bench, config: pyqik.Config, redis: redis_py.Redis) -> None:
+    launcher = Launcher(config)
+    launcher.start()
+    push(redis, payload("Bench::Wait", jid="job"))
+    assert bench.began.wait(10)
+    threading.Timer(0.2, bench.release.set).start()
+
+    ended = launcher.stop()
+
+    assert ended
+    assert places(redis) == {}
+    assert count_processed(redis) == 1
+
+
+def test_stop_gives_back_a_job_that_does_not_end_although_its_thread_still_runs(
+    bench: Bench, config: pyqik.Config, redis: redis_py.Redis
+) -> None:
+    raw = payload("Bench::Stubborn", jid="stubborn")
+    launcher = Launcher(config)
+    launcher.start()
+    push(redis, raw)
+    assert bench.began.wait(10)
+    started = time.monotonic()
+
+    ended = launcher.stop(0.1)
+
+    assert not ended
+    assert time.monotonic() - started < 0.1 + 3 + 1
+    assert places(redis) == {raw: ["queue:default"]}
+    assert traces(redis) == {}
+
+
+def test_an_idle_launcher_stops_at_once(bench: Bench, config: pyqik.Config, redis: redis_py.Redis) -> None:
+    launcher = Launcher(config)
+    launcher.start()
+    wait_until(lambda: redis.smembers("processes"))
+    started = time.monotonic()
+
+    ended = launcher.stop()
+
+    assert ended
+    assert time.monotonic() - started < 1

@@ -1,0 +1,85 @@
+"""A child that cannot import the modules it was given: a clear end instead of a loop of restarts."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis as redis_py
+
+from tests.process.conftest import StartWork
+from tests.process.state import everything
+from tests.process.stopwatch import Stopwatch
+from tests.support.process import WorkProcess
+
+StartModule = Callable[[str], WorkProcess]
+
+
+@pytest.fixture
+def start_module(start_work: StartWork, tmp_path: Path) -> StartModule:
+    """`start_module(text)`: a `pyqik work` in a directory of its own that is to import a module of this text."""
+
+    def start(text: str) -> WorkProcess:
+        (tmp_path / "shop_jobs.py").write_text(text, encoding="utf-8")
+        return start_work(cwd=tmp_path, modules=["shop_jobs"], ready=False)
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("import no_such_module_anywhere\n", "No module named 'no_such_module_anywhere'"),
+        ("raise RuntimeError('the shop is closed')\n", "RuntimeError: the shop is closed"),
+        ("def broken(:\n", "SyntaxError"),
+        ("raise SystemExit('settings are missing')\n", "SystemExit: settings are missing"),
+        ("import sys\nsys.exit()\n", "SystemExit"),
+        ("import pyqik\npyqik.configure(pyqik.Config(concurrency=0))\n", "concurrency is 0"),
+    ],
+    ids=["missing", "raises", "syntax", "system exit with a text", "system exit", "configuration"],
+)
+def test_a_module_that_cannot_be_imported_ends_the_command_with_status_2_and_is_named(
+    start_module: StartModule, redis: redis_py.Redis, text: str, error: str
+) -> None:
+    work = start_module(text)
+
+    assert work.wait() == 2
+    [line] = work.lines("could not import a module that registers jobs")
+    assert (line["module"], line["level"]) == ("shop_jobs", "error")
+    assert error in line["exception"]
+    assert (len(work.started_children), work.children) == (1, [])
+    assert everything(redis) == {}
+
+
+def test_a_module_that_does_not_exist_is_named(start_work: StartWork, redis: redis_py.Redis, tmp_path: Path) -> None:
+    work = start_work(cwd=tmp_path, modules=["no_such_shop"], ready=False)
+
+    assert work.wait() == 2
+    [line] = work.lines("could not import a module that registers jobs")
+    assert line["module"] == "no_such_shop"
+    assert everything(redis) == {}
+
+
+def test_an_import_that_never_ends_does_not_hold_up_the_stop(start_module: StartModule, redis: redis_py.Redis) -> None:
+    work = start_module("import threading\nprint('importing', flush=True)\nthreading.Event().wait(60)\n")
+    work.wait_for_event("child started")
+
+    with Stopwatch() as watch:
+        work.send(signal.SIGTERM)
+        work.wait()
+
+    assert watch.seconds < 1 + 3
+    assert work.status == 0
+    assert everything(redis) == {}
+
+
+def test_a_child_that_is_killed_before_it_was_ready_ends_the_command_with_status_1(
+    start_module: StartModule, redis: redis_py.Redis
+) -> None:
+    work = start_module("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+
+    assert work.wait() == 1
+    assert [line["how"] for line in work.lines("child ended")] == ["SIGKILL"]
+    assert everything(redis) == {}
