@@ -1,8 +1,9 @@
 """Fixtures of the tests against real Sidekiq: one Redis, Ruby on one side of it and pyqik on the other.
 
-`python -m pytest compat -n 4` runs them all; they wait more than they compute, so two for each core. What they need is fetched once: `compat/ruby/fetch-trees` (three releases
-of Sidekiq with their Ruby and Redis, about 410 MB below ~/.cache) and `compat/browser/install` (Chromium, as root).
-Without them the tests are skipped on a developer's machine, and fail where CI=true.
+`python -m pytest compat -n 4` runs them all; they wait more than they compute, so take two processes for each core.
+What they need is fetched once: `compat/ruby/fetch-trees` (three releases of Sidekiq with their Ruby and Redis, about
+410 MB below ~/.cache) and `compat/browser/install` (Chromium, as root). Without them the tests are skipped on a
+developer's machine, and fail where CI=true.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from pyqik.wire.presence import ProcessInfo, Running
 from pyqik.wire.statistics import Executions
 from pyqik.worker.channel import Channel, Message
 from pyqik.worker.heartbeat import resident_kb
-from pyqik.worker.launcher import make_identity, process_info
+from pyqik.worker.identity import make_identity, process_info
 
 log = structlog.get_logger("pyqik")
 

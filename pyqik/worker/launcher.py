@@ -10,30 +10,22 @@ end when it is interrupted is given back while its thread still runs: such a job
 from __future__ import annotations
 
 import os
-import platform
-import random
-import socket
-from collections.abc import Callable, Sequence
-from importlib import metadata
-from pathlib import Path
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Final, Self, cast
+from typing import Final, Self
 
 import structlog
 
 from pyqik.core.clock import Clock, SystemClock
 from pyqik.core.config import Config
 from pyqik.core.events import events
-from pyqik.jobs.middleware import ServerMiddleware
 from pyqik.jobs.registry import Registry, registry
-from pyqik.wire.broker import Broker, DeadLimits
 from pyqik.wire.connection import open_redis
 from pyqik.wire.presence import ProcessInfo, Running
 from pyqik.wire.statistics import Executions
 from pyqik.worker.heartbeat import Heartbeat, resident_kb
-from pyqik.worker.manager import Manager
-from pyqik.worker.processor import Policy
-from pyqik.worker.queue_order import QueueOrder
+from pyqik.worker.identity import make_identity, process_info
+from pyqik.worker.manager import Manager, build_manager
 from pyqik.worker.recovery import Recovery
 from pyqik.worker.scheduled import Poller
 
@@ -132,51 +124,3 @@ class _ThisProcess:
 
     def rss_kb(self) -> int:
         return resident_kb(self.info.pid)
-
-
-def build_manager(
-    config: Config, identity: str, registry: Registry, clock: Clock, on_end: Callable[[bool], None]
-) -> Manager:
-    """A manager as `config` wants it."""
-    limits = DeadLimits(config.dead_max_jobs, config.dead_timeout)
-    return Manager(
-        Broker(open_redis(config.redis), identity, limits),
-        QueueOrder(config.all_queues),
-        registry,
-        Policy(
-            # Config leaves open what a middleware is called with: it holds those of two kinds.
-            middleware=cast(Sequence[ServerMiddleware], config.server_middleware),
-            max_retries=config.max_retries,
-            log_arguments=config.log_arguments,
-        ),
-        clock,
-        concurrency=config.total_concurrency,
-        async_concurrency=config.async_concurrency,
-        on_end=on_end,
-    )
-
-
-def make_identity(pid: int) -> str:
-    """`<hostname>:<pid>:<12 hex digits>`, as Sidekiq's processes are named (component.rb)."""
-    return f"{_hostname()}:{pid}:{random.SystemRandom().getrandbits(48):012x}"
-
-
-def process_info(config: Config, identity: str, pid: int, started_at: float, *, embedded: bool = False) -> ProcessInfo:
-    """What the Web UI shows of a process that runs with `config`."""
-    return ProcessInfo(
-        identity=identity,
-        hostname=_hostname(),
-        pid=pid,
-        started_at=started_at,
-        concurrency=config.total_concurrency,
-        queues=config.all_queues,
-        mode=config.queue_mode,
-        tag=config.tag or Path.cwd().name,
-        labels=list(config.labels),
-        version=f"pyqik {metadata.version('pyqik')} (Python {platform.python_version()})",
-        embedded=embedded,
-    )
-
-
-def _hostname() -> str:
-    return os.environ.get("DYNO") or socket.gethostname()

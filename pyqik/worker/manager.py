@@ -12,11 +12,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, cast
 
 from pyqik.core.clock import Clock
+from pyqik.core.config import Config
+from pyqik.jobs.middleware import ServerMiddleware
 from pyqik.jobs.registry import Registry
-from pyqik.wire.broker import Broker, UnitOfWork
+from pyqik.wire.broker import Broker, DeadLimits, UnitOfWork
+from pyqik.wire.connection import open_redis
 from pyqik.wire.presence import Running
 from pyqik.wire.statistics import Executions
 from pyqik.worker import stacks
@@ -181,3 +184,25 @@ class Manager:
         elapsed = time.perf_counter() - run.started
         self._pace += PACE_WEIGHT * (max(elapsed, 1e-6) - self._pace)
         self._fetcher.ended(run.unit, outcome.place)
+
+
+def build_manager(
+    config: Config, identity: str, registry: Registry, clock: Clock, on_end: Callable[[bool], None]
+) -> Manager:
+    """A manager as `config` wants it."""
+    limits = DeadLimits(config.dead_max_jobs, config.dead_timeout)
+    return Manager(
+        Broker(open_redis(config.redis), identity, limits),
+        QueueOrder(config.all_queues),
+        registry,
+        Policy(
+            # Config leaves open what a middleware is called with: it holds those of two kinds.
+            middleware=cast(Sequence[ServerMiddleware], config.server_middleware),
+            max_retries=config.max_retries,
+            log_arguments=config.log_arguments,
+        ),
+        clock,
+        concurrency=config.total_concurrency,
+        async_concurrency=config.async_concurrency,
+        on_end=on_end,
+    )

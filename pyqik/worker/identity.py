@@ -1,0 +1,42 @@
+"""How a process is named, and what Sidekiq's Web UI shows of it that does not change."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import socket
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+from pyqik.core.config import Config
+from pyqik.wire.presence import ProcessInfo
+
+VERSION: Final = f"pyqik {metadata.version('pyqik')} (Python {platform.python_version()})"
+
+
+def make_identity(pid: int) -> str:
+    """`<hostname>:<pid>:<12 hex digits>`, as Sidekiq's processes are named (component.rb)."""
+    return f"{_hostname()}:{pid}:{secrets.token_hex(6)}"
+
+
+def process_info(config: Config, identity: str, pid: int, started_at: float, *, embedded: bool = False) -> ProcessInfo:
+    """What the Web UI shows of a process that runs with `config`."""
+    return ProcessInfo(
+        identity=identity,
+        hostname=_hostname(),
+        pid=pid,
+        started_at=started_at,
+        concurrency=config.total_concurrency,
+        queues=config.all_queues,
+        mode=config.queue_mode,
+        tag=config.tag or Path.cwd().name,
+        labels=list(config.labels),
+        version=VERSION,
+        embedded=embedded,
+    )
+
+
+def _hostname() -> str:
+    return os.environ.get("DYNO") or socket.gethostname()
