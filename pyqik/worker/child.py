@@ -35,6 +35,7 @@ from pyqik.wire.connection import open_redis
 from pyqik.wire.presence import Running
 from pyqik.worker import logs
 from pyqik.worker.channel import Channel, Message
+from pyqik.worker.manager import build_manager
 from pyqik.worker.signals import MEANINGS, SignalInbox
 
 log = structlog.get_logger("pyqik")
