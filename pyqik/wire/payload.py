@@ -103,6 +103,8 @@ def decode(raw: bytes) -> Payload:
         raise InvalidPayload(f"valid JSON, but {_shortened(fields)} where a job's object was expected")
     if type(fields.get("class")) is not str or not fields["class"]:
         raise InvalidPayload("an object without a class name")
+    if fields["class"] == INVALID_PAYLOAD_CLASS:
+        raise InvalidPayload("what `dead_entry` wrapped, retried by hand; it goes back as it is")
     return Payload(fields)
 
 

@@ -181,8 +181,17 @@ def test_text_that_ruby_cannot_parse_dies_as_it_is(raw: bytes) -> None:
 
 @pytest.mark.parametrize("raw", [b"null", b"[1]", b"5", b'"x"', b"{}"], ids=repr)
 def test_json_that_is_no_job_dies_inside_an_entry_that_the_web_ui_can_show(raw: bytes) -> None:
-    entry = decode(dead_entry(raw, InvalidPayload("why"), "low", 1.5))
+    entry = json.loads(dead_entry(raw, InvalidPayload("why"), "low", 1.5))
 
-    assert entry.args == [raw.decode()]
-    assert (entry.queue, entry["retry"], entry["error_message"], entry["failed_at"]) == ("low", False, "why", 1.5)
-    assert len(entry.jid) == 24
+    assert (entry["args"], entry["queue"], entry["retry"]) == ([raw.decode()], "low", False)
+    assert (entry["error_message"], entry["failed_at"]) == ("why", 1.5)
+    assert len(entry["jid"]) == 24
+
+
+def test_what_was_wrapped_and_is_retried_by_hand_dies_again_as_it_is() -> None:
+    wrapped = dead_entry(b"[1]", InvalidPayload("why"), "low", 1.5)
+
+    with pytest.raises(InvalidPayload, match="retried by hand") as raised:
+        decode(wrapped)
+
+    assert dead_entry(wrapped, raised.value, "low", 2.5) == wrapped
