@@ -69,10 +69,10 @@ class Child:
     def run(self, early: Sequence[Message]) -> int:
         """Run until told to stop; the exit status. `early` are orders that came during the start."""
         events.emit("process.startup", identity=self._identity)
-        self._manager.start()
-        self._channel.send("ready", config=self._config.to_dict())
         for message in early:
             self._obey(message)
+        self._manager.start()
+        self._channel.send("ready", config=self._config.to_dict())
         next_report = 0.0
         while not self._ended.is_set():
             now = time.monotonic()

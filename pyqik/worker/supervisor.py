@@ -9,6 +9,7 @@ Redis is spoken to by its parts, each in a thread of its own: heartbeat, recover
 
 from __future__ import annotations
 
+import math
 import select
 import signal
 import time
@@ -43,7 +44,7 @@ BACK_OFF: Final = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 #: Seconds for which a child must have lived for its end to count as the first again.
 HEALTHY: Final = 60.0
 #: Seconds for giving back after the last child was killed, and then for unregistering: the process ends anyway.
-LAST_WORDS: Final = 0.7
+LAST_WORDS: Final = 0.5
 #: What `pyqik work` exits with when something could not be given back.
 EXIT_NOT_GIVEN_BACK: Final = 1
 
@@ -129,16 +130,20 @@ class Supervisor:
             self._start_child()
 
     def _until_due(self) -> float:
-        """Seconds until the next tick, kill or restart."""
+        """Seconds until the next tick, kill or restart, or until giving up on Redis."""
         kills = [child.kill_at for child in self._children if child.kill_at is not None and not child.killed]
         now = time.monotonic()
-        return max(0.0, min([TICK, *(at - now for at in (*kills, *self._restarts))]))
+        return max(0.0, min([TICK, *(at - now for at in (*kills, *self._restarts, self._give_up_at))]))
 
     def _finished(self) -> bool:
         if self._children or self._restarts:
             return False
-        overdue = self._stop_deadline is not None and time.monotonic() > self._stop_deadline + KILL_AFTER + LAST_WORDS
-        return not self._unrecovered or overdue
+        return not self._unrecovered or time.monotonic() >= self._give_up_at
+
+    @property
+    def _give_up_at(self) -> float:
+        """When to end although Redis has not taken everything back; never, unless told to stop."""
+        return math.inf if self._stop_deadline is None else self._stop_deadline + KILL_AFTER + LAST_WORDS
 
     # Signals.
 

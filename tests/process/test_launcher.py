@@ -117,11 +117,11 @@ def test_stop_interrupts_what_does_not_end_in_time_and_gives_it_back(
     bench: Bench, config: pyqik.Config, redis: redis_py.Redis, job_class: str
 ) -> None:
     unfinished, waiting = payload(job_class, jid="unfinished"), payload("Bench::Add", 1, jid="waiting")
-    launcher = Launcher(config)
+    one_at_a_time = pyqik.Config(redis=config.redis, concurrency=1, async_concurrency=1, poll=False)
+    launcher = Launcher(one_at_a_time)
     launcher.start()
     push(redis, unfinished)
     assert bench.began.wait(10)
-    launcher.quiet()
     push(redis, waiting)
 
     ended = launcher.stop(0.1)

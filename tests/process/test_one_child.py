@@ -15,7 +15,7 @@ from tests.support.process import WorkProcess
 from tests.support.wait import wait_until
 
 #: Seconds until the next beat, which reads one signal, and some.
-BEAT = 12
+BEAT = 20
 
 
 def two_children(start_work: StartWork, redis: redis_py.Redis, signal_for_first: str) -> WorkProcess:
@@ -49,6 +49,7 @@ def test_quiet_in_the_web_ui_acts_on_that_child_only(start_work: StartWork, redi
 
     wait_until(lambda: redis.hget(first, "quiet") == b"true", timeout=BEAT)
 
+    work.dump(work.children[0])
     push(redis, payload("Zoo::Pass", jid="a"), payload("Zoo::Pass", jid="b"))
     work.wait_for_event("done", count=2)
     assert {note.pid for note in zoo.notes("begun")} == {work.started_children[1]}

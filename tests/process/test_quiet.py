@@ -23,7 +23,7 @@ def test_quiet_takes_no_more_jobs_while_running_ones_finish_and_term_ends_it_wit
     zoo.wait_for_runs(1)
 
     work.send(signal.SIGTSTP)
-    work.wait_for_event(QUIET)
+    work.dump(work.children[0])
     push(redis, later)
     zoo.open_gate("gate")
     work.wait_for_event("done", jid="running")
@@ -72,7 +72,7 @@ def test_a_quiet_process_goes_on_beating(start_work: StartWork, redis: redis_py.
 
     work.wait_for_event(QUIET)
 
-    beat = wait_until(lambda: redis.hgetall(identity), timeout=12, message="a beat within ten seconds")
+    beat = wait_until(lambda: redis.hgetall(identity), timeout=20, message="a beat within ten seconds")
     assert beat[b"quiet"] == b"true"
     assert redis.zscore("pyqik:leases", identity) is not None
     assert work.status is None

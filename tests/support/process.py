@@ -126,12 +126,16 @@ class WorkProcess:
         """The whole log as it stands in the file."""
         return self.log_file.read_text("utf-8")
 
+    def dump(self, pid: int) -> None:
+        """TTIN, and wait for the dump of the child `pid`, which has then obeyed every earlier order."""
+        dumps = len(self.lines("thread", thread="MainThread", pid=pid))
+        self.send(signal.SIGTTIN)
+        self.wait_for_event("thread", thread="MainThread", pid=pid, count=dumps + 1)
+
     def supervisor_threads(self) -> set[str]:
         """The names of the supervisor's threads, from its dump: it makes its own before it asks its children."""
         seen = len(self.lines("thread", pid=self.pid))
-        dumps = len(self.lines("thread", thread="MainThread", pid=self.children[0]))
-        self.send(signal.SIGTTIN)
-        self.wait_for_event("thread", thread="MainThread", pid=self.children[0], count=dumps + 1)
+        self.dump(self.children[0])
         return {line["thread"] for line in self.lines("thread", pid=self.pid)[seen:]}
 
     def close(self) -> None:
