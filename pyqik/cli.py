@@ -39,7 +39,7 @@ _VALUES: Final = (
     (("--port",), "port", "PORT", "port of the HTTP server; 0 for none"),
     (("--log-level",), "log_level", "LEVEL", "debug, info, warning, error or critical"),
     (("--log-format",), "log_format", "FORMAT", "auto, console or json"),
-    (("--release",), "release", "LABEL", "the deployed version, for `pyqik quiet --release`"),
+    (("--release",), "release", "LABEL", "the deployed version; it is marked on the metrics pages of the Web UI"),
 )
 
 #: Flags that are there or not: spellings, field, the value that they stand for, help.

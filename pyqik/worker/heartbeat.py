@@ -28,6 +28,9 @@ from pyqik.wire.statistics import Executions
 
 log = structlog.get_logger("pyqik")
 
+#: Seconds until the next beat while Redis is away: it should know of this process soon after it is back.
+RETRY_INTERVAL: Final = 1.0
+
 _PAGE_KB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
@@ -121,7 +124,7 @@ class Heartbeat:
     def _run(self) -> None:
         while not self._stopping:
             self._beat_all()
-            self._poked.wait(BEAT_INTERVAL)
+            self._poked.wait(RETRY_INTERVAL if self._failing else BEAT_INTERVAL)
             self._poked.clear()
         self._say_goodbye()
 

@@ -57,8 +57,6 @@ class Recovery:
     def give_back(self, identity: str, queues: Sequence[str], on_recovered: Callable[[int], None]) -> None:
         """Give back what `identity` held; `on_recovered` hears how many, in this part's thread, when Redis has them."""
         self._add(0.0, identity, queues, on_recovered)
-        for delay in AGAIN:
-            self._add(delay, identity, queues, None)
 
     def stop(self, timeout: float) -> None:
         """Do what is due by now, and end. Waits up to `timeout` seconds."""
@@ -81,12 +79,15 @@ class Recovery:
                 log.error(
                     "could not give back the jobs of an ended process yet", identity=due.identity, error=str(error)
                 )
-                self._add(RETRY, due.identity, due.queues, due.on_recovered)
+                if due.on_recovered is not None or not self._stopping:
+                    self._add(RETRY, due.identity, due.queues, due.on_recovered)
                 continue
             if count:
                 log.info("gave back the jobs of an ended process", identity=due.identity, count=count)
             if due.on_recovered is not None:
                 due.on_recovered(count)
+                for delay in AGAIN:
+                    self._add(delay, due.identity, due.queues, None)
 
     def _next(self) -> _Due | None:
         """The next one, when its time has come; None at the end."""

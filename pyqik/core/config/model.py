@@ -101,7 +101,7 @@ class Config:
     embedded: bool = False
     """Start a private Valkey instead of using `redis`."""
     release: str = ""
-    """Label of the deployed version, for `pyqik quiet --release`."""
+    """Label of the deployed version; marked on the metrics pages of Sidekiq's Web UI."""
     lease: float = 30.0
     """How long a process that is not heard of keeps its jobs."""
     server_middleware: Sequence[Middleware] = ()
