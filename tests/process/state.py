@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 import redis as redis_py
@@ -59,11 +57,6 @@ def traces(client: redis_py.Redis) -> dict[str, Any]:
 def count_processed(client: redis_py.Redis) -> int:
     """Sidekiq's counter of executed jobs."""
     return int(client.get("stat:processed") or 0)
-
-
-def duplicates(items: Iterable[str]) -> list[str]:
-    """What stands in `items` more than once."""
-    return [item for item, count in Counter(items).items() if count > 1]
 
 
 def _is_trace(key: str, value: Any) -> bool:

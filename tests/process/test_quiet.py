@@ -23,6 +23,8 @@ def test_quiet_takes_no_more_jobs_while_running_ones_finish_and_term_ends_it_wit
     zoo.wait_for_runs(1)
 
     work.send(signal.SIGTSTP)
+    # Of two signals that wait for a process, the later may be heard first.
+    work.wait_for_event("signal", signal="TSTP")
     work.dump(work.children[0])
     push(redis, later)
     zoo.open_gate("gate")
