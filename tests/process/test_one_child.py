@@ -77,16 +77,6 @@ def test_when_the_last_child_was_stopped_in_the_web_ui_the_command_ends_with_sta
     assert traces(redis) == {}
 
 
-def test_a_signal_is_heard_at_a_later_beat_too(start_work: StartWork, redis: redis_py.Redis) -> None:
-    work = start_work()
-    wait_until(lambda: redis.smembers("processes"))
-
-    send_signal(redis, work.identities[0], "TTIN")
-
-    work.wait_for_event("thread", pid=work.children[0], timeout=BEAT)
-    assert redis.exists(f"{work.identities[0]}-signals") == 0
-
-
 def test_term_to_a_childs_pid_stops_that_one_for_good(start_work: StartWork, redis: redis_py.Redis, zoo: Zoo) -> None:
     work = start_work("--processes", "2", "-c", "1", "-t", "1")
     work.wait_for_event("child ready", count=2)

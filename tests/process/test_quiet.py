@@ -6,12 +6,11 @@ import signal
 
 import redis as redis_py
 
+from pyqik.wire.presence import send_signal
 from tests.process.conftest import StartWork
 from tests.process.state import next_in_queue, payload, places, push, traces
 from tests.support.jobs import Zoo
 from tests.support.wait import wait_until
-
-QUIET = "quiet: no new jobs; those that run go on"
 
 
 def test_quiet_takes_no_more_jobs_while_running_ones_finish_and_term_ends_it_with_status_0(
@@ -65,16 +64,18 @@ def test_quiet_ends_the_polling_of_retries_and_scheduled_jobs(start_work: StartW
     assert places(redis) == {due: ["retry", "schedule"]}
 
 
-def test_a_quiet_process_goes_on_beating(start_work: StartWork, redis: redis_py.Redis) -> None:
+def test_a_quiet_process_goes_on_beating_and_hears_the_web_ui(start_work: StartWork, redis: redis_py.Redis) -> None:
     work = start_work()
     identity = work.identities[0]
     work.send(signal.SIGTSTP)
     wait_until(lambda: redis.hget(identity, "quiet") == b"true")
     redis.delete(identity, "pyqik:leases")
 
-    work.wait_for_event(QUIET)
+    send_signal(redis, identity, "TTIN")
 
-    beat = wait_until(lambda: redis.hgetall(identity), timeout=20, message="a beat within ten seconds")
-    assert beat[b"quiet"] == b"true"
+    # Both come with the next beat.
+    work.wait_for_event("thread", pid=work.children[0])
+    assert redis.hget(identity, "quiet") == b"true"
     assert redis.zscore("pyqik:leases", identity) is not None
+    assert redis.exists(f"{identity}-signals") == 0
     assert work.status is None
