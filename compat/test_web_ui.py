@@ -141,3 +141,14 @@ def test_the_metrics_pages_show_python_classes(sidekiq: RealSidekiq, pyqik_worke
 
     assert "Py::Record" in metrics
     assert "Py::Record" in of_class
+
+
+def test_the_metrics_pages_mark_the_deploy_of_a_release(sidekiq: RealSidekiq, pyqik_worker: StartPyqik) -> None:
+    worker = pyqik_worker(options=("--release", "sha-4711"))
+    sidekiq.push_job("Py::Record")
+    wait_for_runs(sidekiq.redis, "Py::Record")
+    worker.stop()
+
+    html = page(sidekiq, "/metrics")
+
+    assert "sha-4711" in html

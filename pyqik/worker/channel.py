@@ -33,13 +33,19 @@ class Channel:
         return self._socket.fileno()
 
     def send(self, kind: str, **fields: Any) -> bool:
-        """Send a message; False if the other end is gone, or has not read for `SEND_TIMEOUT` seconds."""
+        """Send a message; False if the other end is gone, or has not read for `SEND_TIMEOUT` seconds.
+
+        After the latter this end is closed: half a message may have been sent, and nothing behind it could be read.
+        """
         if self.closed:
             return False
         try:
             self._socket.sendall(msgpack.packb({"kind": kind, **fields}))
-        except OSError:
+        except TimeoutError:
+            self.close()
             return False
+        except OSError:
+            return False  # What the other end has said before is still to be read.
         return True
 
     def receive(self) -> list[Message]:
@@ -49,11 +55,12 @@ class Channel:
 
     def rest(self) -> list[Message]:
         """The messages that a process has left which has ended: more is not waited for. This end is closed."""
-        # A process that it started, and that lives on, may hold its end open.
-        self._socket.setblocking(False)
-        while self._read():
-            pass
-        self.close()
+        if self._socket.fileno() >= 0:
+            # A process that it started, and that lives on, may hold its end open.
+            self._socket.setblocking(False)
+            while self._read():
+                pass
+            self.close()
         return list(self._unpacker)
 
     def close(self) -> None:

@@ -22,8 +22,9 @@ class EmbeddedServer:
 
     def start(self) -> str:
         """Start it; its URL."""
-        # Inherited: Ctrl-C on a terminal reaches the server too, which must outlive the jobs that are stopped then.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # Inherited: Ctrl-C on a terminal, and a TERM to the whole process group, reach the server too, which must
+        # outlive the jobs that are stopped then.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
             self._server.start()
         finally:
@@ -31,5 +32,5 @@ class EmbeddedServer:
         return f"redis://127.0.0.1:{self._server.port}/0"
 
     def stop(self) -> None:
-        """End it."""
-        self._server.stop()
+        """End it: by SIGKILL, as it hears nothing else and has nothing to save."""
+        self._server.terminate()

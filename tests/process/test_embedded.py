@@ -27,8 +27,12 @@ def enqueue(identity):
 
 @pytest.mark.parametrize(
     ("send", "number"),
-    [(WorkProcess.send, signal.SIGTERM), (WorkProcess.send_to_group, signal.SIGINT)],
-    ids=["TERM", "Ctrl-C"],
+    [
+        (WorkProcess.send, signal.SIGTERM),
+        (WorkProcess.send_to_group, signal.SIGTERM),
+        (WorkProcess.send_to_group, signal.SIGINT),
+    ],
+    ids=["TERM", "TERM to all", "Ctrl-C"],
 )
 def test_an_embedded_worker_runs_jobs_without_any_redis_and_takes_its_server_with_it(
     start_work: StartWork, tmp_path: Path, send: Callable[[WorkProcess, signal.Signals], None], number: signal.Signals
