@@ -1,8 +1,7 @@
 """Every Redis key that pyqik reads or writes, by name.
 
 The first half is Sidekiq's (6.4 to 8.1) and must not change; the second half is pyqik's own, all under `pyqik:`.
-Sidekiq Pro treats keys
-that start with `queue:sq|` as orphans of its own processes, so nothing of ours may look like that.
+Sidekiq Pro treats keys that start with `queue:sq|` as orphans of its own processes, so nothing of ours may look so.
 """
 
 from __future__ import annotations

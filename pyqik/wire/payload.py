@@ -1,8 +1,7 @@
 """The job payload: reading it exactly, changing fields of it without touching the rest, writing a new one.
 
 What goes back to Redis is built from the original text of every field that is not changed, so that integers beyond 64
-bits, the digits
-of a float, unknown fields and their order survive. Source: sidekiq/job_util.rb, json_loader at 6.4, 7.3 and 8.1.
+bits, the digits of a float, unknown fields and their order survive. Source: sidekiq/job_util.rb at 6.4, 7.3 and 8.1.
 """
 
 from __future__ import annotations
@@ -31,8 +30,7 @@ class Payload:
     """A job's hash on the wire.
 
     `payload["key"]`, `.get`, `in` and assignment reach every field. Client middleware may assign; what server
-    middleware assigns is seen by
-    the job of this run only (a retry is written from the original text, as Sidekiq does).
+    middleware assigns is seen by the job of this run only (a retry is written from the original text, as Sidekiq does).
     """
 
     __slots__ = ("fields",)

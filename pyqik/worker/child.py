@@ -32,7 +32,6 @@ from pyqik.jobs.registry import registry
 from pyqik.wire import presence
 from pyqik.wire.broker import recover
 from pyqik.wire.connection import open_redis
-from pyqik.wire.presence import Running
 from pyqik.worker import logs
 from pyqik.worker.channel import Channel, Message
 from pyqik.worker.manager import build_manager
@@ -64,7 +63,6 @@ class Child:
         self._orphaned_at: float | None = None
         self._ended = threading.Event()
         self._clean = False
-        self._reported: tuple[list[Running], bool, bool] | None = None
         self._manager = build_manager(config, identity, registry, SystemClock(), self._on_end)
 
     def run(self, early: Sequence[Message]) -> int:
