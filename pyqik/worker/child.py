@@ -2,11 +2,11 @@
 
 Its main thread, once everything is started, has these tasks:
 1. obey the supervisor (quiet, stop, dump) and signals sent to this process itself;
-2. report to the supervisor what runs, each second: the supervisor writes that to Redis, so that C code which holds the
-   GIL for minutes makes a job look busy and not dead;
+2. report to the supervisor each second; what runs stands on a board that both see. The supervisor writes it to Redis,
+   so that C code which holds the GIL for minutes makes a job look busy and not dead;
 3. at the stop's deadline, interrupt what still runs;
 4. should the supervisor be gone: give the jobs back and end, in the middle of those that cannot be interrupted.
-Started as `python -m pyqik.worker.child FD`.
+Started as `python -m pyqik.worker.child CHANNEL BOARD`, two file descriptors.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ ORPHAN_PATIENCE: Final = 3.0
 class Child:
     """See the module's docstring."""
 
-    def __init__(self, channel: Channel, inbox: SignalInbox, identity: str, config: Config) -> None:
+    def __init__(self, channel: Channel, inbox: SignalInbox, identity: str, config: Config, board_fileno: int) -> None:
         self._channel = channel
         self._inbox = inbox
         self._identity = identity
@@ -63,7 +63,7 @@ class Child:
         self._orphaned_at: float | None = None
         self._ended = threading.Event()
         self._clean = False
-        self._manager = build_manager(config, identity, registry, SystemClock(), self._on_end)
+        self._manager = build_manager(config, identity, registry, SystemClock(), self._on_end, board_fileno)
 
     def run(self, early: Sequence[Message]) -> int:
         """Run until told to stop; the exit status. `early` are orders that came during the start."""
@@ -146,18 +146,15 @@ class Child:
         """What the supervisor does for a child that has ended: give back what it held, and take it off the list."""
         with open_redis(self._config.redis) as client:
             try:
-                recover(client, self._identity, list(self._config.all_queues))
+                recover(client, self._identity)
                 presence.leave(client, self._identity)
             except RedisError as error:
                 log.error("not everything could be given back; Redis still has it on record", error=str(error))
 
     def _report(self) -> None:
-        running = self._manager.running()
-        executions = self._manager.drain_executions()
         self._channel.send(
             "report",
-            running=[[job.tid, job.token, job.run_at] for job in running],
-            executions=executions.to_wire(),
+            executions=self._manager.drain_executions().to_wire(),
             quiet=self._manager.is_quiet,
             connected=self._manager.connected,
         )
@@ -168,7 +165,7 @@ class Child:
         self._inbox.wake()
 
 
-def start(message: Message, early: Sequence[Message], channel: Channel, inbox: SignalInbox) -> int:
+def start(message: Message, early: Sequence[Message], channel: Channel, inbox: SignalInbox, board_fileno: int) -> int:
     """Configure this process, import the modules that register jobs, and run; the exit status."""
     given = Config.from_dict(message["config"])
     logs.configure(given.log_level, given.log_format)
@@ -184,19 +181,21 @@ def start(message: Message, early: Sequence[Message], channel: Channel, inbox: S
     configured = process.configured()
     config = given if configured is None else given.over(configured)
     process.use(config)
-    return Child(channel, inbox, message["identity"], config).run(early)
+    return Child(channel, inbox, message["identity"], config, board_fileno).run(early)
 
 
 def main() -> int:
     """Wait for the supervisor's first message, and start."""
     end = socket.socket(fileno=int(sys.argv[1]))
-    end.set_inheritable(False)
+    board_fileno = int(sys.argv[2])
+    for fileno in (end.fileno(), board_fileno):
+        os.set_inheritable(fileno, False)
     channel = Channel(end)
     inbox = SignalInbox()
     while not channel.closed:
         select.select([channel], [], [])
         if messages := channel.receive():
-            return start(messages[0], messages[1:], channel, inbox)
+            return start(messages[0], messages[1:], channel, inbox, board_fileno)
     return EXIT_START_FAILED
 
 

@@ -45,6 +45,10 @@ class Runners(Protocol):
         """Run them; each comes back through `Fetcher.ended`."""
         ...
 
+    def bound(self, unit: UnitOfWork) -> None:
+        """A unit that was handed out without a token has got one."""
+        ...
+
     def backlog(self) -> int:
         """How many units wait for a slot."""
         ...
@@ -204,6 +208,7 @@ class Fetcher:
             for started in self._unbound:
                 if started.queue == unit.queue and started.raw == unit.raw:
                     started.token = unit.token
+                    self._runners.bound(started)
                     self._unbound.remove(started)
                     break
             else:

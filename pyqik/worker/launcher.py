@@ -87,7 +87,7 @@ class Launcher:
             self._manager.interrupt()
             ended = self._manager.join(UNWIND)
         events.emit("process.shutdown", identity=self.identity)
-        self._recovery.give_back(self.identity, list(self._config.all_queues), lambda count: None)
+        self._recovery.give_back(self.identity, lambda count: None)
         self._recovery.stop(UNWIND)
         self._heartbeat.stop(UNWIND)
         if self._config.poll:

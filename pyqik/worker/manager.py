@@ -23,6 +23,7 @@ from pyqik.wire.connection import open_redis
 from pyqik.wire.presence import Running
 from pyqik.wire.statistics import Executions
 from pyqik.worker import stacks
+from pyqik.worker.board import Board
 from pyqik.worker.fetcher import PREFETCH_PATIENCE, Fetcher
 from pyqik.worker.metrics import ExecutionCounter
 from pyqik.worker.outcome import Outcome
@@ -53,6 +54,7 @@ class Manager:
         *,
         concurrency: int,
         async_concurrency: int,
+        board: Board,
         on_end: Callable[[bool], None],
     ) -> None:
         self._registry = registry
@@ -61,8 +63,9 @@ class Manager:
         self._quiet = False
         self._counter = ExecutionCounter()
         self._processor = Processor(registry, policy, self._counter, clock, stopping=lambda: self._quiet)
-        self._threads = ThreadRunner(concurrency, self._processor, self._ended)
-        self._loop = AsyncRunner(self._processor, self._ended)
+        self._board = board
+        self._threads = ThreadRunner(concurrency, self._processor, self._ended, board)
+        self._loop = AsyncRunner(async_concurrency, self._processor, self._ended, board, concurrency)
         self._fetcher = Fetcher(broker, order, self, clock, self._fetcher_ended)
         self._on_end = on_end
         self._lock = threading.Lock()
@@ -113,7 +116,7 @@ class Manager:
 
     def running(self) -> list[Running]:
         """What runs now; not what merely waits for a slot."""
-        return self._threads.running() + self._loop.running()
+        return [entry.running for entry in self._board.entries()]
 
     def dump_stacks(self) -> None:
         """Log what every thread and every asyncio task does, and which job it runs."""
@@ -146,6 +149,11 @@ class Manager:
                 self._loop.submit(run)
             else:
                 self._threads.submit(run)
+
+    def bound(self, unit: UnitOfWork) -> None:
+        """Show on the board what could only be shown without a name so far."""
+        if unit.slot >= 0:
+            self._board.name(unit.slot, unit.token)
 
     def backlog(self) -> int:
         """Units that wait for a thread."""
@@ -187,9 +195,14 @@ class Manager:
 
 
 def build_manager(
-    config: Config, identity: str, registry: Registry, clock: Clock, on_end: Callable[[bool], None]
+    config: Config,
+    identity: str,
+    registry: Registry,
+    clock: Clock,
+    on_end: Callable[[bool], None],
+    board_fileno: int | None = None,
 ) -> Manager:
-    """A manager as `config` wants it."""
+    """A manager as `config` wants it. What runs is shown in the file `board_fileno`, if there is one."""
     limits = DeadLimits(config.dead_max_jobs, config.dead_timeout)
     return Manager(
         Broker(open_redis(config.redis), identity, limits),
@@ -204,5 +217,6 @@ def build_manager(
         clock,
         concurrency=config.total_concurrency,
         async_concurrency=config.async_concurrency,
+        board=Board(config.total_concurrency + config.async_concurrency, board_fileno),
         on_end=on_end,
     )

@@ -24,6 +24,7 @@ from pyqik.jobs.middleware import ServerMiddleware, around
 from pyqik.jobs.registry import Registry
 from pyqik.wire.broker import UnitOfWork
 from pyqik.wire.payload import Payload, decode
+from pyqik.worker.board import Board
 from pyqik.worker.metrics import ExecutionCounter
 from pyqik.worker.outcome import (
     DONE,
@@ -58,6 +59,15 @@ class Run:
     def is_async(self) -> bool:
         """Whether it runs on the event loop rather than in a thread."""
         return self.definition is not None and self.definition.is_async
+
+    def enter(self, board: Board, slot: int) -> None:
+        """Start: the board shows it in `slot`. The token of a landed unit may come from another thread meanwhile."""
+        token = self.unit.token
+        self.started, self.started_at = time.perf_counter(), time.time()
+        board.enter(slot, token, self.started_at)
+        self.unit.slot = slot
+        if not token and self.unit.token:
+            board.name(slot, self.unit.token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +134,6 @@ class Processor:
     @contextmanager
     def _surroundings(self, run: Run) -> Iterator[bool]:
         """The job's context and the middleware. An unknown class meets no middleware, as in Sidekiq."""
-        run.started, run.started_at = time.perf_counter(), self._clock.time()
         token = context.enter(context.Context(run.payload, self._stopping))
         try:
             self._log_start(run)

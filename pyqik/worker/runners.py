@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pyqik.core.errors import Shutdown
-from pyqik.wire.presence import Running
+from pyqik.worker.board import Board
 from pyqik.worker.outcome import INTERRUPTED, Outcome
 from pyqik.worker.processor import Processor, Run
 
@@ -26,7 +26,7 @@ Ended = Callable[[Run, Outcome], None]
 class _Slot:
     """One job thread. The lock is held to start or end a run, and to raise `Shutdown` into it: never into the next."""
 
-    tid: str
+    number: int
     lock: threading.Lock = field(default_factory=threading.Lock)
     thread: threading.Thread | None = None
     run: Run | None = None
@@ -34,18 +34,21 @@ class _Slot:
 
 
 class ThreadRunner:
-    """Runs plain jobs in `concurrency` threads."""
+    """Runs plain jobs in `concurrency` threads, which have the slots of `board` from `first_slot` on."""
 
-    def __init__(self, concurrency: int, processor: Processor, ended: Ended) -> None:
+    def __init__(self, concurrency: int, processor: Processor, ended: Ended, board: Board, first_slot: int = 0) -> None:
         self._processor = processor
         self._ended = ended
+        self._board = board
         self._waiting: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
-        self._slots = [_Slot(f"t{number}") for number in range(concurrency)]
+        self._slots = [_Slot(first_slot + number) for number in range(concurrency)]
 
     def start(self) -> None:
         """Start the threads."""
         for slot in self._slots:
-            slot.thread = threading.Thread(target=self._loop, args=(slot,), name=f"pyqik-job-{slot.tid}", daemon=True)
+            slot.thread = threading.Thread(
+                target=self._loop, args=(slot,), name=f"pyqik-job-t{slot.number}", daemon=True
+            )
             slot.thread.start()
 
     def submit(self, run: Run) -> None:
@@ -79,14 +82,6 @@ class ThreadRunner:
         for run in waiting[:keep]:
             self._waiting.put(run)
         return waiting[keep:][::-1]
-
-    def running(self) -> list[Running]:
-        """What runs now."""
-        return [
-            Running(slot.tid, run.unit.token, int(run.started_at))
-            for slot in self._slots
-            if (run := slot.run) is not None and run.started_at
-        ]
 
     def jids(self) -> dict[int, str]:
         """The ident of each thread that runs a job, and that job's jid."""
@@ -131,6 +126,7 @@ class ThreadRunner:
     def _run(self, slot: _Slot, run: Run) -> None:
         with slot.lock:
             slot.outcome, slot.run = None, run
+        run.enter(self._board, slot.number)
         slot.outcome = self._processor.perform(run)
         self._report(slot)
 
@@ -138,6 +134,7 @@ class ThreadRunner:
         with slot.lock:
             run = slot.run
             if run is not None:
+                self._board.leave(slot.number)
                 self._ended(run, slot.outcome or INTERRUPTED)
                 slot.run = None
 
@@ -148,11 +145,13 @@ def raise_in_thread(ident: int, error: BaseException) -> None:
 
 
 class AsyncRunner:
-    """Runs `async def` jobs as tasks of one event loop, in a thread of its own that starts with the first of them."""
+    """Runs up to `concurrency` `async def` jobs as tasks of one event loop, in a thread that starts with the first."""
 
-    def __init__(self, processor: Processor, ended: Ended) -> None:
+    def __init__(self, concurrency: int, processor: Processor, ended: Ended, board: Board, first_slot: int) -> None:
         self._processor = processor
         self._ended = ended
+        self._board = board
+        self._free_slots = list(range(first_slot, first_slot + concurrency))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._tasks: dict[asyncio.Task[None], Run] = {}
@@ -165,11 +164,6 @@ class AsyncRunner:
             self._thread = threading.Thread(target=self._serve, args=(self._loop,), name="pyqik-loop", daemon=True)
             self._thread.start()
         self._loop.call_soon_threadsafe(self._begin, run)
-
-    def running(self) -> list[Running]:
-        """What runs now."""
-        runs = list(self._tasks.copy().values())
-        return [Running(f"a{id(run):x}", run.unit.token, int(run.started_at)) for run in runs if run.started_at]
 
     def interrupt(self) -> None:
         """Cancel every task; a job that swallows the cancellation goes on."""
@@ -211,9 +205,13 @@ class AsyncRunner:
 
     async def _run(self, run: Run) -> None:
         outcome = INTERRUPTED
+        slot = self._free_slots.pop()
+        run.enter(self._board, slot)
         try:
             outcome = await self._processor.perform_async(run)
         finally:
+            self._board.leave(slot)
+            self._free_slots.append(slot)
             self._ended(run, outcome)
 
     def _over(self, task: asyncio.Task[None]) -> None:

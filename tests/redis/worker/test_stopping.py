@@ -13,6 +13,7 @@ import pyqik
 from pyqik.core.clock import SystemClock
 from pyqik.jobs.registry import registry
 from pyqik.wire.broker import UnitOfWork
+from pyqik.worker.board import Board
 from pyqik.worker.metrics import ExecutionCounter
 from pyqik.worker.outcome import Ending, Outcome
 from pyqik.worker.processor import Policy, Processor, Run
@@ -185,7 +186,7 @@ def test_a_task_that_is_cancelled_before_its_first_step_is_told_as_interrupted(p
         ran.append(number)
 
     told = Told()
-    runner = AsyncRunner(processor, told)
+    runner = AsyncRunner(3, processor, told, Board(3), 0)
     first, second = opened(processor, payload(1, "Async")), opened(processor, payload(2, "Async"))
     runner.submit(first)
     wait_until(lambda: told.endings(first), message="the loop runs")
@@ -218,7 +219,7 @@ def test_a_closed_loop_finishes_its_tasks_before_it_ends(processor: Processor) -
             await asyncio.sleep(0)
 
     told = Told()
-    runner = AsyncRunner(processor, told)
+    runner = AsyncRunner(3, processor, told, Board(3), 0)
     run = opened(processor, payload(1, "Async"))
     runner.submit(run)
     wait_until(runner.running, message="it runs")
@@ -236,7 +237,7 @@ def test_interrupting_a_loop_that_has_ended_is_harmless(processor: Processor) ->
     async def task(number: int) -> None:
         pass
 
-    runner = AsyncRunner(processor, Told())
+    runner = AsyncRunner(3, processor, Told(), Board(3), 0)
     runner.submit(opened(processor, payload(1, "Async")))
     runner.close()
     assert runner.join(10)
@@ -250,7 +251,7 @@ def test_a_job_that_cancels_itself_failed_and_was_not_interrupted(processor: Pro
         raise asyncio.CancelledError
 
     told = Told()
-    runner = AsyncRunner(processor, told)
+    runner = AsyncRunner(3, processor, told, Board(3), 0)
     run = opened(processor, payload(1, "Async"))
     runner.submit(run)
 
@@ -270,7 +271,7 @@ def test_an_interruption_hits_the_run_that_it_was_meant_for_and_never_the_next(p
             threading.Event().wait(0.001)
 
     told = Told()
-    runner = ThreadRunner(1, processor, told)
+    runner = ThreadRunner(1, processor, told, Board(1))
     runner.start()
     runs = [opened(processor, payload(number, "Gated")) for number in (*range(20), 100)]
     for run in runs:
@@ -295,7 +296,7 @@ def test_what_no_thread_has_started_is_taken_back_newest_first_and_the_rest_runs
         gate.pass_through()
 
     told = Told()
-    runner = ThreadRunner(1, processor, told)
+    runner = ThreadRunner(1, processor, told, Board(1))
     runner.start()
     runs = [opened(processor, payload(number, "Gated")) for number in range(5)]
     for run in runs:
