@@ -222,7 +222,7 @@ def test_a_closed_loop_finishes_its_tasks_before_it_ends(processor: Processor) -
     runner = AsyncRunner(3, processor, told, Board(3), 0)
     run = opened(processor, payload(1, "Async"))
     runner.submit(run)
-    wait_until(runner.running, message="it runs")
+    wait_until(lambda: run.started, message="it runs")
 
     runner.close()
     assert not runner.join(0.05)
