@@ -44,7 +44,8 @@ class Events:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._subscribers: dict[str, tuple[Subscriber, ...]] = {}
+        #: By event; empty as long as nobody listens to anything, so that the hottest places need not even emit.
+        self.subscribers: dict[str, tuple[Subscriber, ...]] = {}
 
     def subscribe(self, name: str, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber(**fields)` at each event called `name`; returns a function that ends it.
@@ -54,7 +55,7 @@ class Events:
         if name not in EVENTS:
             raise KeyError(f"there is no event {name!r}; the events are: {', '.join(sorted(EVENTS))}")
         with self._lock:
-            self._subscribers[name] = (*self._subscribers.get(name, ()), subscriber)
+            self.subscribers[name] = (*self.subscribers.get(name, ()), subscriber)
         return lambda: self._unsubscribe(name, subscriber)
 
     def on(self, name: str) -> Callable[[Subscriber], Subscriber]:
@@ -68,7 +69,7 @@ class Events:
 
     def emit(self, name: str, **fields: object) -> None:
         """Tell every subscriber of `name`. Never raises."""
-        subscribers = self._subscribers.get(name)
+        subscribers = self.subscribers.get(name)
         if subscribers is None:
             return
         for subscriber in subscribers:
@@ -79,11 +80,11 @@ class Events:
 
     def _unsubscribe(self, name: str, subscriber: Subscriber) -> None:
         with self._lock:
-            rest = tuple(s for s in self._subscribers.get(name, ()) if s is not subscriber)
+            rest = tuple(s for s in self.subscribers.get(name, ()) if s is not subscriber)
             if rest:
-                self._subscribers[name] = rest
+                self.subscribers[name] = rest
             else:
-                self._subscribers.pop(name, None)
+                self.subscribers.pop(name, None)
 
 
 #: The bus of this process.

@@ -91,12 +91,13 @@ class Taken:
     def read(cls, reply: Any) -> Taken:
         """Read the reply of `take.lua`."""
         paused, flat, repeated = reply
-        units = [UnitOfWork(flat[i], flat[i + 1].decode(), flat[i + 2]) for i in range(0, len(flat), 3)]
+        parts = iter(flat)
+        units = [UnitOfWork(token, queue.decode(), raw) for token, queue, raw in zip(parts, parts, parts, strict=True)]
         return cls(tuple(name.decode() for name in paused), units, repeated == b"1")
 
 
 NOTHING: Final = Taken()
-_NONE: Final[Mapping[str, int]] = {}
+NONE_STARTED: Final[Mapping[str, int]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ class Broker:
         *,
         adopt: bool,
         now: float,
-        started: Mapping[str, int] = _NONE,
+        started: Mapping[str, int] = NONE_STARTED,
     ) -> Taken:
         """Settle `endings` and take up to `count` units from `queues`, in that order, in one round trip.
 

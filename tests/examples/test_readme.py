@@ -63,7 +63,7 @@ def run(block: str, tmp_path: Path) -> dict[str, Any]:
 def surroundings(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> None:
     """A Redis for what is pushed, and no subscriber left behind."""
     monkeypatch.setenv("REDIS_URL", redis_url)
-    monkeypatch.setattr(pyqik.events, "_subscribers", {})
+    monkeypatch.setattr(pyqik.events, "subscribers", {})
 
 
 def test_the_job_that_rails_enqueues_is_the_one_that_python_runs(tmp_path: Path) -> None:
