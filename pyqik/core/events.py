@@ -14,7 +14,8 @@ from typing import Final
 Subscriber = Callable[..., None]
 
 #: name → the fields that come with it. `unit` is a `pyqik.wire.broker.UnitOfWork`, `error` a BaseException or None,
-#: `outcome` a `pyqik.worker.outcome.Outcome`, `elapsed` seconds, `identity` the process as the Web UI names it.
+#: `outcome` a `pyqik.worker.outcome.Outcome`, `elapsed` seconds, `identity` the process as the Web UI names it,
+#: `job` the class and the jid of an async job, or None.
 EVENTS: Final[dict[str, tuple[str, ...]]] = {
     "process.startup": ("identity",),
     "process.quiet": ("identity",),
@@ -33,6 +34,7 @@ EVENTS: Final[dict[str, tuple[str, ...]]] = {
     "payload.invalid": ("raw", "error"),
     "redis.lost": ("error",),
     "redis.restored": ("downtime",),
+    "loop.blocked": ("job", "seconds"),
     "schedule.promoted": ("count",),
 }
 

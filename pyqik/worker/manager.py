@@ -43,8 +43,10 @@ PACE_WEIGHT: Final = 0.05
 TAKE_LIMIT: Final = 250
 #: Seconds after which what has ended is settled, while there is enough to do locally.
 SETTLE_WITHIN: Final = 0.005
-#: Units that are taken although only threads or only the loop has room, for what the other one could not run yet.
+#: Units that are taken when only the threads or only the loop has room, and seconds until that is tried again with a
+#: queue that had nothing for it.
 OVERTAKE: Final = 50
+OVERTAKE_INTERVAL: Final = 0.25
 
 
 class Manager:
@@ -87,8 +89,8 @@ class Manager:
         self._in_threads = 0
         self._on_loop = 0
         self._returned: list[tuple[UnitOfWork, Place]] = []
-        #: Queues whose next job is of the kind for which there is no room, and which kind that is.
-        self._stuck: dict[str, bool] = {}
+        #: Queues whose next job was of the kind for which there was no room, and when.
+        self._stuck: dict[str, float] = {}
         self._pace = 1.0
 
     # For the child or the launcher.
@@ -151,22 +153,23 @@ class Manager:
                 executions.append((known, run.elapsed, outcome is not DONE and outcome.failed))
         if executions:
             self._counter.add(executions)
-        if self._stuck:
-            self._unstick()
         return ended
 
     def room(self) -> int:
-        """How many units may be taken: all that are free of one kind, as long as the other kind has room too."""
-        threads = self._room_in_threads()
-        if not self._registry.has_async:
-            return threads
-        tasks = min(self._async_concurrency - self._on_loop, TAKE_LIMIT)
-        if not self._registry.has_plain:
-            return tasks
-        return min(threads, tasks) if min(threads, tasks) > 0 else min(max(threads, tasks), OVERTAKE)
+        """How many units may be taken. If only one kind has room, some are taken to find those of this kind among them;
+        the others go back.
+        """
+        threads, tasks = self._room_in_threads(), self._room_on_loop()
+        if threads and tasks:
+            return min(threads, tasks)
+        return OVERTAKE if (threads or tasks) and self._is_mixed else 0
 
     def stuck_queues(self) -> Collection[str]:
         """The queues of which nothing is to be taken now: the kind of their next job has no room."""
+        if not self._stuck or (self._room_in_threads() and self._room_on_loop()):
+            return ()
+        since = time.monotonic() - OVERTAKE_INTERVAL
+        self._stuck = {queue: at for queue, at in self._stuck.items() if at > since}
         return self._stuck
 
     def hand_out(self, units: Sequence[UnitOfWork]) -> None:
@@ -182,12 +185,12 @@ class Manager:
                     self._on_loop += 1
                     tasks.append(run)
                 else:
-                    self._give_back(run)
-            elif self._in_threads < self._concurrency or not self._registry.has_async or self._prefetch():
+                    self._give_back(unit)
+            elif not self._is_mixed or self._in_threads < self._concurrency + self._prefetch():
                 self._in_threads += 1
                 plain.append(run)
             else:
-                self._give_back(run)
+                self._give_back(unit)
         if plain:
             # More threads would not make such short jobs any faster. If this one is not short, `rest` wakes the others.
             self._threads.submit(plain, 1 if self._pace < SHORT else len(plain))
@@ -221,13 +224,25 @@ class Manager:
             return SETTLE_WITHIN
         if self._finished or self._returned:
             return 0.0
-        return PREFETCH_PATIENCE if backlog else IDLE_TAKE
+        return PREFETCH_PATIENCE if backlog else OVERTAKE_INTERVAL if self._stuck else IDLE_TAKE
 
     def _room_in_threads(self) -> int:
+        if self._registry.has_async and not self._registry.has_plain:
+            return TAKE_LIMIT  # Whatever comes, it is not for a thread.
         ahead = self._prefetch()
         if ahead and self._threads.backlog() > ahead // 2:
             return 0  # Few round trips with many units each.
         return max(0, min(self._concurrency + ahead - self._in_threads, TAKE_LIMIT))
+
+    def _room_on_loop(self) -> int:
+        if not self._registry.has_async:
+            return TAKE_LIMIT  # Whatever comes, it is not for the loop.
+        return max(0, min(self._async_concurrency - self._on_loop, TAKE_LIMIT))
+
+    @property
+    def _is_mixed(self) -> bool:
+        """Whether a unit may be of either kind: it is not known before it is taken."""
+        return self._registry.has_async and self._registry.has_plain
 
     def _prefetch(self) -> int:
         if not self._prefetches or self._busy_for() > PREFETCH_PATIENCE:
@@ -237,14 +252,9 @@ class Manager:
     def _busy_for(self) -> float:
         return self._threads.busy_for(time.perf_counter())
 
-    def _unstick(self) -> None:
-        """Where a place of that kind is free again, the queues that waited for it are asked again."""
-        full = {False: self._in_threads >= self._concurrency, True: self._on_loop >= self._async_concurrency}
-        self._stuck = {name: is_async for name, is_async in self._stuck.items() if full[is_async]}
-
-    def _give_back(self, run: Run) -> None:
-        self._stuck[run.unit.queue] = run.is_async
-        self._returned.append((run.unit, FRONT))
+    def _give_back(self, unit: UnitOfWork) -> None:
+        self._stuck[unit.queue] = time.monotonic()
+        self._returned.append((unit, FRONT))
 
     def _fetcher_ended(self, clean: bool) -> None:
         """Nothing will be handed out any more: the threads and the loop end after what they run now."""

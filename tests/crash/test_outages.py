@@ -271,7 +271,9 @@ def test_who_was_taken_for_dead_takes_nothing_more_and_its_jobs_are_given_back(
         wait_until(lambda: waiting(client, "a") == [1, 2, 3], message="all are in their queue again")
         gate.open()
         ran(book, 2)
-        wait_until(lambda: not launcher._manager._fetcher._thread.is_alive(), message="the fetcher has ended")
+        wait_until(
+            lambda: not launcher._capsules._managers[0]._fetcher._thread.is_alive(), message="the fetcher has ended"
+        )
 
     assert waiting(client, "a") == [1, 2, 3]
     assert left_behind(client) == {}
