@@ -105,7 +105,8 @@ def test_the_toml_file_is_a_configuration(tmp_path: Path) -> None:
     config = load(directory=tmp_path, environ={}).config
 
     expected = tomllib.loads(blocks("toml")[0])
-    assert (config.all_queues, config.timeout) == (expected["queues"], expected["timeout"])
+    assert (config.queues, config.timeout) == (expected["queues"], expected["timeout"])
+    assert [capsule.name for capsule in config.capsules] == list(expected["capsules"])
 
 
 def test_kubernetes_grants_the_timeout_and_five_seconds() -> None:
