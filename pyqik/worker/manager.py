@@ -192,7 +192,7 @@ class Manager:
             else:
                 self._give_back(unit)
         if plain:
-            # More threads than one would not make short jobs any faster. If one is not short, `_rouse` wakes the others.
+            # More threads than one would not make short jobs faster. If one is not short, `_rouse` wakes the others.
             self._threads.submit(plain, len(plain) if self._pace >= SHORT else int(self._threads.asleep()))
         if tasks:
             self._tasks.submit(tasks)
