@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from pyqik.core.clock import Clock
 from pyqik.core.events import events
-from pyqik.wire.broker import FRONT, Broker, Place, Taken, UnitOfWork
+from pyqik.wire.broker import FRONT, Broker, Place, Superseded, Taken, UnitOfWork
 from pyqik.worker.queue_order import QueueOrder
 from pyqik.worker.waiting import Waiting
 
@@ -32,6 +32,10 @@ IDLE_TAKE: Final = 2.0
 PREFETCH_PATIENCE: Final = 0.05
 #: Seconds between two attempts while Redis is away: the first, and the longest.
 RECONNECT: Final = (0.1, 1.0)
+
+
+#: Seconds between two probes: a third of a lease.
+PROBE_INTERVAL: Final = 10.0
 
 
 class Runners(Protocol):
@@ -62,7 +66,13 @@ class Fetcher:
     """See the module's docstring. `on_end` hears whether the thread ended because it was told to (or died of a bug)."""
 
     def __init__(
-        self, broker: Broker, order: QueueOrder, runners: Runners, clock: Clock, on_end: Callable[[bool], None]
+        self,
+        broker: Broker,
+        order: QueueOrder,
+        runners: Runners,
+        clock: Clock,
+        on_end: Callable[[bool], None],
+        probe_interval: float = PROBE_INTERVAL,
     ) -> None:
         self._broker = broker
         self._order = order
@@ -81,6 +91,9 @@ class Fetcher:
         self._finishing = False
         self._lost_at: float | None = None
         self._attempts = 0
+        self._probe_interval = probe_interval
+        self._probe_at = 0.0
+        self._superseded = False
         self._thread = threading.Thread(target=self._run, name="pyqik-fetcher", daemon=True)
 
     # Called by other threads.
@@ -110,6 +123,16 @@ class Fetcher:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def probe(self) -> None:
+        """Ask Redis now whether this process still counts as alive."""
+        self._probe_at = 0.0
+        self._waiting.wake()
+
+    @property
+    def superseded(self) -> bool:
+        """Whether the thread has ended because this process was declared dead."""
+        return self._superseded
+
     @property
     def connected(self) -> bool:
         """Whether Redis answered last time."""
@@ -124,6 +147,9 @@ class Fetcher:
                     self._round()
                 except RedisError as error:
                     self._lose(error)
+        except Superseded as error:
+            self._superseded = True
+            log.error("this process was taken for dead; its jobs must end", error=str(error))
         except BaseException:
             log.exception("the fetcher died; this process cannot go on")
         finally:
@@ -135,6 +161,7 @@ class Fetcher:
         return self._finishing and not (self._held or self._waiting.armed or self._waiting.landed)
 
     def _round(self) -> None:
+        self._probe_if_due()
         self._collect()
         room = 0 if self._quiet else max(self._runners.room(), 0)
         room -= self._start_landed(room)
@@ -162,6 +189,15 @@ class Fetcher:
             unit, place = self._ended.popleft()
             if unit in self._held:
                 self._unsettled.setdefault(unit, place)
+
+    def _probe_if_due(self) -> None:
+        """A process whose slots are all busy takes nothing, so no answer to a take tells it that it was declared dead,
+        or that Redis has gone.
+        """
+        now = self._clock.monotonic()
+        if self._broker.refused or now >= self._probe_at:
+            self._broker.probe()
+            self._probe_at = now + self._probe_interval
 
     def _start_landed(self, room: int) -> int:
         """Start what woke this thread before it even has a token: a round trip sooner. How many that were."""
@@ -227,8 +263,10 @@ class Fetcher:
 
     def _sleep(self) -> None:
         self._sleeping = True
+        limit = PREFETCH_PATIENCE if self._runners.backlog() else IDLE_TAKE
+        probe_due = 0.0 if self._broker.refused else max(0.0, self._probe_at - self._clock.monotonic())
         # An ending that came before the flag was up has not rung.
-        self._waiting.sleep(0.0 if self._ended else PREFETCH_PATIENCE if self._runners.backlog() else IDLE_TAKE)
+        self._waiting.sleep(0.0 if self._ended else min(limit, probe_due))
         self._sleeping = False
 
     def _note_paused(self, paused: tuple[str, ...]) -> None:

@@ -24,7 +24,7 @@ from pyqik.wire.presence import Running
 from pyqik.wire.statistics import Executions
 from pyqik.worker import stacks
 from pyqik.worker.board import Board
-from pyqik.worker.fetcher import PREFETCH_PATIENCE, Fetcher
+from pyqik.worker.fetcher import PREFETCH_PATIENCE, PROBE_INTERVAL, Fetcher
 from pyqik.worker.metrics import ExecutionCounter
 from pyqik.worker.outcome import Outcome
 from pyqik.worker.processor import Policy, Processor, Run
@@ -56,6 +56,7 @@ class Manager:
         async_concurrency: int,
         board: Board,
         on_end: Callable[[bool], None],
+        probe_interval: float = PROBE_INTERVAL,
     ) -> None:
         self._registry = registry
         self._concurrency = concurrency
@@ -66,7 +67,7 @@ class Manager:
         self._board = board
         self._threads = ThreadRunner(concurrency, self._processor, self._ended, board)
         self._loop = AsyncRunner(async_concurrency, self._processor, self._ended, board, concurrency)
-        self._fetcher = Fetcher(broker, order, self, clock, self._fetcher_ended)
+        self._fetcher = Fetcher(broker, order, self, clock, self._fetcher_ended, probe_interval)
         self._on_end = on_end
         self._lock = threading.Lock()
         self._in_threads: set[UnitOfWork] = set()
@@ -94,6 +95,15 @@ class Manager:
         """Raise `Shutdown` in every running job; as each ends, it is given back."""
         self._threads.interrupt()
         self._loop.interrupt()
+
+    def probe(self) -> None:
+        """Ask Redis now whether this process still counts as alive; if it does not, this ends, and not cleanly."""
+        self._fetcher.probe()
+
+    @property
+    def superseded(self) -> bool:
+        """Whether it has ended because the process was declared dead."""
+        return self._fetcher.superseded
 
     def join(self, timeout: float) -> bool:
         """Wait for the end; whether it came. Threads that still run jobs then are left alone."""
@@ -205,7 +215,7 @@ def build_manager(
     """A manager as `config` wants it. What runs is shown in the file `board_fileno`, if there is one."""
     limits = DeadLimits(config.dead_max_jobs, config.dead_timeout)
     return Manager(
-        Broker(open_redis(config.redis), identity, limits),
+        Broker(open_redis(config.redis), identity, limits, lease=config.lease),
         QueueOrder(config.all_queues),
         registry,
         Policy(
@@ -219,4 +229,5 @@ def build_manager(
         async_concurrency=config.async_concurrency,
         board=Board(config.total_concurrency + config.async_concurrency, board_fileno),
         on_end=on_end,
+        probe_interval=min(PROBE_INTERVAL, config.lease / 3),
     )
