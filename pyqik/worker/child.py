@@ -48,7 +48,7 @@ SWITCH_INTERVAL: Final = 0.0002
 #: dead.
 EXIT_OK, EXIT_START_FAILED, EXIT_ENGINE_DIED, EXIT_SUPERSEDED = 0, 2, 3, 4
 #: Seconds that interrupted jobs have to end when the supervisor is gone.
-ORPHAN_PATIENCE: Final = 3.0
+ORPHAN_PATIENCE: Final = 2.0
 #: How often jobs are interrupted that nobody could settle any more, a second apart, before the process ends regardless.
 LAST_INTERRUPTS: Final = 3
 

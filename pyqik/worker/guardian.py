@@ -14,7 +14,7 @@ import sys
 import time
 
 #: Seconds that the children of a killed supervisor have to end by themselves: a little more than they take.
-PATIENCE = 3.5
+PATIENCE = 2.5
 #: Seconds between two looks at whether they have.
 GLANCE = 0.05
 #: What is meant for the supervisor, and comes here too: from a terminal, or to each process of a unit.

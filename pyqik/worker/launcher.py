@@ -123,7 +123,9 @@ class Launcher:
         def on_end(clean: bool) -> None:
             if engine.manager.superseded:
                 # In a thread of its own: this is the fetcher's, which has to end.
-                replacement = threading.Thread(target=self._replace, args=(engine,), name="pyqik-replacement")
+                replacement = threading.Thread(
+                    target=self._replace, args=(engine,), name="pyqik-replacement", daemon=True
+                )
                 self._replacements.append(replacement)
                 replacement.start()
 
