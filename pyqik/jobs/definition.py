@@ -52,7 +52,7 @@ class JobDefinition:
     """A job as it was declared.
 
     `options` are the payload fields that it was declared with, `queue` and `retry` always among them; `source` says
-    where the author wrote it, and tells a reloaded definition from another one of the same name.
+    where the author wrote it, and tells a reloaded definition from another one of the same name. `create` makes a run.
     """
 
     name: str
@@ -65,7 +65,3 @@ class JobDefinition:
     def check_arguments(self, args: Sequence[object]) -> None:
         """Raise WrongArguments, which names no values, if `args` do not fit the job's signature."""
         self.arguments.check(args)
-
-    def instantiate(self, payload: Payload) -> Runnable:
-        """A new run of the job, for `payload`."""
-        return self.create(payload)

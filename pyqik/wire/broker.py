@@ -91,12 +91,13 @@ class Taken:
     def read(cls, reply: Any) -> Taken:
         """Read the reply of `take.lua`."""
         paused, flat, repeated = reply
-        units = [UnitOfWork(flat[i], flat[i + 1].decode(), flat[i + 2]) for i in range(0, len(flat), 3)]
+        parts = iter(flat)
+        units = [UnitOfWork(token, queue.decode(), raw) for token, queue, raw in zip(parts, parts, parts, strict=True)]
         return cls(tuple(name.decode() for name in paused), units, repeated == b"1")
 
 
 NOTHING: Final = Taken()
-_NONE: Final[Mapping[str, int]] = {}
+NONE_STARTED: Final[Mapping[str, int]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ class Broker:
         *,
         adopt: bool,
         now: float,
-        started: Mapping[str, int] = _NONE,
+        started: Mapping[str, int] = NONE_STARTED,
     ) -> Taken:
         """Settle `endings` and take up to `count` units from `queues`, in that order, in one round trip.
 
@@ -184,6 +185,7 @@ class Broker:
         """Ask whether this process still counts as alive. Raises: redis.RedisError; Superseded if it does not."""
         if self._call("HEXISTS", self._in_flight, "ended"):
             raise self._superseded()
+        self.refused = False
 
     def held(self) -> list[bytes]:
         """The tokens of every unit in its part of the record. Raises: redis.RedisError."""

@@ -32,8 +32,8 @@ from pyqik.core.events import events
 from pyqik.jobs import process
 from pyqik.jobs.registry import registry
 from pyqik.worker import logs
+from pyqik.worker.capsules import Capsules
 from pyqik.worker.channel import Channel, Message
-from pyqik.worker.manager import build_manager
 from pyqik.worker.signals import MEANINGS, SignalInbox
 
 log = structlog.get_logger("pyqik")
@@ -65,14 +65,14 @@ class Child:
         self._orphaned_at: float | None = None
         self._ended = threading.Event()
         self._clean = False
-        self._manager = build_manager(config, identity, registry, SystemClock(), self._on_end, board_fileno)
+        self._capsules = Capsules(config, identity, registry, SystemClock(), self._on_end, board_fileno)
 
     def run(self, early: Sequence[Message]) -> int:
         """Run until told to stop; the exit status. `early` are orders that came during the start."""
         events.emit("process.startup", identity=self._identity)
         for message in early:
             self._obey(message)
-        self._manager.start()
+        self._capsules.start()
         self._channel.send("ready", config=self._config.to_dict())
         next_report = 0.0
         while not self._ended.is_set():
@@ -83,13 +83,13 @@ class Child:
             until = next_report if self._deadline is None else min(next_report, self._deadline)
             self._wait(until - now)
             self._check_deadline()
-        status = EXIT_OK if self._clean else EXIT_SUPERSEDED if self._manager.superseded else EXIT_ENGINE_DIED
-        ended = self._manager.join(1.0) if self._clean else self._unwind()
+        status = EXIT_OK if self._clean else EXIT_SUPERSEDED if self._capsules.superseded else EXIT_ENGINE_DIED
+        ended = self._capsules.join(1.0) if self._clean else self._unwind()
         events.emit("process.shutdown", identity=self._identity)
         self._report()
         self._channel.send("bye")
         if not ended and not self._clean:
-            log.error("ending in the middle of jobs", running=len(self._manager.running()))
+            log.error("ending in the middle of jobs", running=len(self._capsules.running()))
             os._exit(status)
         return status
 
@@ -112,33 +112,33 @@ class Child:
             case "stop":
                 self._stop(message.get("timeout", self._config.timeout))
             case "dump":
-                self._manager.dump_stacks()
+                self._capsules.dump_stacks()
             case "superseded":
-                self._manager.probe()
+                self._capsules.probe()
 
     def _quiet(self) -> None:
-        if not self._manager.is_quiet:
+        if not self._capsules.is_quiet:
             log.info("quiet: no new jobs; those that run go on")
-            self._manager.quiet()
+            self._capsules.quiet()
             events.emit("process.quiet", identity=self._identity)
         self._report()
 
     def _stop(self, timeout: float) -> None:
         if self._deadline is None:
             self._quiet()
-            running = len(self._manager.running())
+            running = len(self._capsules.running())
             log.info("stop: waiting for running jobs", running=running, timeout=timeout)
             self._deadline = time.monotonic() + timeout
-            self._manager.finish()
+            self._capsules.finish()
             self._channel.send("stopping")
 
     def _check_deadline(self) -> None:
         if self._deadline is not None and time.monotonic() >= self._deadline and not self._ended.is_set():
-            log.warning("the stop timeout is over; interrupting jobs", running=len(self._manager.running()))
+            log.warning("the stop timeout is over; interrupting jobs", running=len(self._capsules.running()))
             self._deadline = time.monotonic() + 1.0  # A job that swallowed the first one hears a second one.
-            self._manager.interrupt()
+            self._capsules.interrupt()
         if self._orphaned_at is not None and time.monotonic() >= self._orphaned_at + ORPHAN_PATIENCE:
-            log.error("ending in the middle of jobs; they are given back", running=len(self._manager.running()))
+            log.error("ending in the middle of jobs; they are given back", running=len(self._capsules.running()))
             os._exit(EXIT_OK)
 
     def _become_an_orphan(self) -> None:
@@ -149,21 +149,22 @@ class Child:
 
     def _unwind(self) -> bool:
         """Interrupt what runs: nobody writes its outcome any more. Whether all of it has ended."""
-        if self._manager.superseded:
+        if self._capsules.superseded:
             events.emit("process.superseded", identity=self._identity)
             self._channel.send("superseded")
+        self._capsules.finish()
         for _ in range(LAST_INTERRUPTS):
-            self._manager.interrupt()
-            if self._manager.join(1.0):
+            self._capsules.interrupt()
+            if self._capsules.join(1.0):
                 return True
         return False
 
     def _report(self) -> None:
         self._channel.send(
             "report",
-            executions=self._manager.drain_executions().to_wire(),
-            quiet=self._manager.is_quiet,
-            connected=self._manager.connected,
+            executions=self._capsules.drain_executions().to_wire(),
+            quiet=self._capsules.is_quiet,
+            connected=self._capsules.connected,
         )
 
     def _on_end(self, clean: bool) -> None:

@@ -27,9 +27,9 @@ from pyqik.jobs.registry import Registry, registry
 from pyqik.wire.connection import open_redis
 from pyqik.wire.presence import ProcessInfo, Running
 from pyqik.wire.statistics import Executions
+from pyqik.worker.capsules import Capsules
 from pyqik.worker.heartbeat import Heartbeat, resident_kb
 from pyqik.worker.identity import make_identity, process_info
-from pyqik.worker.manager import Manager, build_manager
 from pyqik.worker.recovery import Recovery
 from pyqik.worker.rescue import Rescuer
 from pyqik.worker.scheduled import Poller
@@ -87,7 +87,7 @@ class Launcher:
         self._poller.stop()
         with self._lock:
             self._ending = True
-        self._engine.manager.quiet()
+        self._engine.capsules.quiet()
         self._heartbeat.poke()
         events.emit("process.quiet", identity=self.identity)
 
@@ -99,12 +99,12 @@ class Launcher:
         self._poller.stop()
         with self._lock:
             self._ending = True
-        manager = self._engine.manager
-        manager.finish()
-        ended = manager.join(self._config.timeout if timeout is None else timeout)
+        capsules = self._engine.capsules
+        capsules.finish()
+        ended = capsules.join(self._config.timeout if timeout is None else timeout)
         if not ended:
-            manager.interrupt()
-            ended = manager.join(UNWIND)
+            capsules.interrupt()
+            ended = capsules.join(UNWIND)
         for replacement in self._replacements:
             replacement.join(UNWIND)
         events.emit("process.shutdown", identity=self.identity)
@@ -121,7 +121,8 @@ class Launcher:
         info = process_info(self._config, make_identity(os.getpid()), os.getpid(), self._clock.time(), embedded=True)
 
         def on_end(clean: bool) -> None:
-            if engine.manager.superseded:
+            if engine.capsules.superseded and not engine.replaced:
+                engine.replaced = True
                 # In a thread of its own: this is the fetcher's, which has to end.
                 replacement = threading.Thread(
                     target=self._replace, args=(engine,), name="pyqik-replacement", daemon=True
@@ -129,19 +130,19 @@ class Launcher:
                 self._replacements.append(replacement)
                 replacement.start()
 
-        engine = _Engine(info, build_manager(self._config, info.identity, self._registry, self._clock, on_end))
+        engine = _Engine(info, Capsules(self._config, info.identity, self._registry, self._clock, on_end))
         return engine
 
     def _start_engine(self) -> None:
         self._heartbeat.add(self._engine)
-        self._engine.manager.start()
+        self._engine.capsules.start()
         events.emit("process.startup", identity=self.identity)
 
     def _doubt(self, identity: str) -> None:
         """The heartbeat has heard that `identity` was declared dead."""
         engine = self._engine
         if engine.info.identity == identity:
-            engine.manager.probe()
+            engine.capsules.probe()
 
     def _replace(self, engine: _Engine) -> None:
         """`engine` was declared dead: another one takes its place, and its jobs are interrupted."""
@@ -151,12 +152,13 @@ class Launcher:
                 self._engine = self._build()
                 log.warning("going on under a new name", was=engine.info.identity, identity=self.identity)
                 self._start_engine()
+        engine.capsules.finish()
         for _ in range(LAST_INTERRUPTS):
-            engine.manager.interrupt()
-            if engine.manager.join(1.0):
+            engine.capsules.interrupt()
+            if engine.capsules.join(1.0):
                 break
         else:
-            log.error("jobs that others run again do not end", running=len(engine.manager.running()))
+            log.error("jobs that others run again do not end", running=len(engine.capsules.running()))
         self._give_back(engine)
 
     def _give_back(self, engine: _Engine) -> None:
@@ -176,19 +178,20 @@ class Launcher:
 class _Engine:
     """What takes and runs jobs under one name; also this process, as the heartbeat asks for it."""
 
-    def __init__(self, info: ProcessInfo, manager: Manager) -> None:
+    def __init__(self, info: ProcessInfo, capsules: Capsules) -> None:
         self.info = info
-        self.manager = manager
+        self.capsules = capsules
+        self.replaced = False
 
     @property
     def is_quiet(self) -> bool:
-        return self.manager.is_quiet
+        return self.capsules.is_quiet
 
     def running(self) -> Sequence[Running]:
-        return self.manager.running()
+        return self.capsules.running()
 
     def drain_executions(self) -> Executions:
-        return self.manager.drain_executions()
+        return self.capsules.drain_executions()
 
     def rss_kb(self) -> int:
         return resident_kb(self.info.pid)
