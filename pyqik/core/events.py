@@ -21,6 +21,9 @@ EVENTS: Final[dict[str, tuple[str, ...]]] = {
     "process.quiet": ("identity",),
     "process.shutdown": ("identity",),
     "process.heartbeat": ("identity",),
+    # This process was taken for dead, wrongly; and: this process took over the jobs of a dead one.
+    "process.superseded": ("identity",),
+    "process.rescued": ("identity", "count"),
     "fetch.taken": ("count",),
     "fetch.idle": (),
     "fetch.paused": ("queues",),

@@ -25,6 +25,7 @@ from pyqik.wire.presence import Running
 from pyqik.wire.statistics import Executions
 from pyqik.worker import stacks
 from pyqik.worker.board import Board
+from pyqik.worker.fetcher import PROBE_INTERVAL
 from pyqik.worker.manager import Manager
 from pyqik.worker.metrics import ExecutionCounter
 from pyqik.worker.processor import Policy, Processor
@@ -67,7 +68,8 @@ class Capsules:
         self._managers: list[Manager] = []
         first_slot = 0
         for number, part in enumerate(parts):
-            broker = Broker(open_redis(config.redis), identity, limits, Part(part.name, number, len(parts)))
+            place = Part(part.name, number, len(parts))
+            broker = Broker(open_redis(config.redis), identity, limits, place, config.lease)
             self._managers.append(
                 Manager(
                     broker,
@@ -82,6 +84,7 @@ class Capsules:
                     first_slot=first_slot,
                     loop=self._loop,
                     on_end=self._ended,
+                    probe_interval=min(PROBE_INTERVAL, config.lease / 3),
                 )
             )
             first_slot += part.concurrency + part.async_concurrency
@@ -107,6 +110,16 @@ class Capsules:
         """Raise `Shutdown` in every running job; as each ends, it is given back."""
         for manager in self._managers:
             manager.interrupt()
+
+    def probe(self) -> None:
+        """Ask Redis now whether this process still counts as alive; if it does not, they end, and not cleanly."""
+        for manager in self._managers:
+            manager.probe()
+
+    @property
+    def superseded(self) -> bool:
+        """Whether they have ended, or are about to, because the process was declared dead."""
+        return any(manager.superseded for manager in self._managers)
 
     def join(self, timeout: float) -> bool:
         """Wait for the end; whether it came. Threads that still run jobs then are left alone."""

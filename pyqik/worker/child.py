@@ -5,7 +5,10 @@ Its main thread, once everything is started, has these tasks:
 2. report to the supervisor each second; what runs stands on a board that both see. The supervisor writes it to Redis,
    so that C code which holds the GIL for minutes makes a job look busy and not dead;
 3. at the stop's deadline, interrupt what still runs;
-4. should the supervisor be gone: give the jobs back and end, in the middle of those that cannot be interrupted.
+4. should the supervisor be gone: let the jobs be given back and end, in the middle of those that cannot be interrupted
+   (what is left then is the guardian's);
+5. should this process have been declared dead, which only a freeze or a cut cable explains: interrupt its jobs, which
+   others run again, and end.
 Started as `python -m pyqik.worker.child CHANNEL BOARD`, two file descriptors.
 """
 
@@ -22,16 +25,12 @@ from collections.abc import Sequence
 from typing import Final
 
 import structlog
-from redis.exceptions import RedisError
 
 from pyqik.core.clock import SystemClock
 from pyqik.core.config import Config
 from pyqik.core.events import events
 from pyqik.jobs import process
 from pyqik.jobs.registry import registry
-from pyqik.wire import presence
-from pyqik.wire.broker import recover
-from pyqik.wire.connection import open_redis
 from pyqik.worker import logs
 from pyqik.worker.capsules import Capsules
 from pyqik.worker.channel import Channel, Message
@@ -45,10 +44,13 @@ REPORT_INTERVAL: Final = 1.0
 #: at the median and 120 at the 99th percentile with 0.5 ms, after 20 and 70 with this; Python's default is 5 ms. The
 #: threads themselves lose about a twentieth to the switching.
 SWITCH_INTERVAL: Final = 0.0002
-#: What a child exits with: everything was finished or given back; it could not start; its engine died.
-EXIT_OK, EXIT_START_FAILED, EXIT_ENGINE_DIED = 0, 2, 3
+#: What a child exits with: everything was finished or given back; it could not start; its engine died; it was declared
+#: dead.
+EXIT_OK, EXIT_START_FAILED, EXIT_ENGINE_DIED, EXIT_SUPERSEDED = 0, 2, 3, 4
 #: Seconds that interrupted jobs have to end when the supervisor is gone.
-ORPHAN_PATIENCE: Final = 3.0
+ORPHAN_PATIENCE: Final = 2.0
+#: How often jobs are interrupted that nobody could settle any more, a second apart, before the process ends regardless.
+LAST_INTERRUPTS: Final = 3
 
 
 class Child:
@@ -81,13 +83,15 @@ class Child:
             until = next_report if self._deadline is None else min(next_report, self._deadline)
             self._wait(until - now)
             self._check_deadline()
-        self._capsules.join(1.0)
-        if self._orphaned_at is not None:
-            self._clear_record()
+        status = EXIT_OK if self._clean else EXIT_SUPERSEDED if self._capsules.superseded else EXIT_ENGINE_DIED
+        ended = self._capsules.join(1.0) if self._clean else self._unwind()
         events.emit("process.shutdown", identity=self._identity)
         self._report()
         self._channel.send("bye")
-        return EXIT_OK if self._clean else EXIT_ENGINE_DIED
+        if not ended and not self._clean:
+            log.error("ending in the middle of jobs", running=len(self._capsules.running()))
+            os._exit(status)
+        return status
 
     def _wait(self, timeout: float) -> None:
         watched: list[Channel | SignalInbox] = [self._inbox] if self._channel.closed else [self._channel, self._inbox]
@@ -95,8 +99,8 @@ class Child:
         if self._channel in ready:
             for message in self._channel.receive():
                 self._obey(message)
-            if self._channel.closed:
-                self._become_an_orphan()
+        if self._channel.closed and self._orphaned_at is None:
+            self._become_an_orphan()
         if self._inbox in ready:
             for name in self._inbox.receive():
                 self._obey({"kind": MEANINGS.get(name, "")})
@@ -109,6 +113,8 @@ class Child:
                 self._stop(message.get("timeout", self._config.timeout))
             case "dump":
                 self._capsules.dump_stacks()
+            case "superseded":
+                self._capsules.probe()
 
     def _quiet(self) -> None:
         if not self._capsules.is_quiet:
@@ -133,7 +139,6 @@ class Child:
             self._capsules.interrupt()
         if self._orphaned_at is not None and time.monotonic() >= self._orphaned_at + ORPHAN_PATIENCE:
             log.error("ending in the middle of jobs; they are given back", running=len(self._capsules.running()))
-            self._clear_record()
             os._exit(EXIT_OK)
 
     def _become_an_orphan(self) -> None:
@@ -142,14 +147,17 @@ class Child:
         self._orphaned_at = time.monotonic()
         self._stop(0.0)
 
-    def _clear_record(self) -> None:
-        """What the supervisor does for a child that has ended: give back what it held, and take it off the list."""
-        with open_redis(self._config.redis) as client:
-            try:
-                recover(client, self._identity)
-                presence.leave(client, self._identity)
-            except RedisError as error:
-                log.error("not everything could be given back; Redis still has it on record", error=str(error))
+    def _unwind(self) -> bool:
+        """Interrupt what runs: nobody writes its outcome any more. Whether all of it has ended."""
+        if self._capsules.superseded:
+            events.emit("process.superseded", identity=self._identity)
+            self._channel.send("superseded")
+        self._capsules.finish()
+        for _ in range(LAST_INTERRUPTS):
+            self._capsules.interrupt()
+            if self._capsules.join(1.0):
+                return True
+        return False
 
     def _report(self) -> None:
         self._channel.send(

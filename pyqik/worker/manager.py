@@ -20,7 +20,7 @@ from pyqik.core.clock import Clock
 from pyqik.jobs.registry import Registry
 from pyqik.wire.broker import FRONT, Broker, Place, UnitOfWork
 from pyqik.worker.board import Board
-from pyqik.worker.fetcher import IDLE_TAKE, PREFETCH_PATIENCE, Fetcher
+from pyqik.worker.fetcher import IDLE_TAKE, PREFETCH_PATIENCE, PROBE_INTERVAL, Fetcher
 from pyqik.worker.metrics import Execution, ExecutionCounter
 from pyqik.worker.outcome import DONE, Ending, Outcome
 from pyqik.worker.processor import Processor, Run
@@ -70,6 +70,7 @@ class Manager:
         loop: EventLoop,
         prefetch: bool = True,
         on_end: Callable[[bool], None],
+        probe_interval: float = PROBE_INTERVAL,
     ) -> None:
         self._registry = registry
         self._concurrency = concurrency
@@ -79,7 +80,7 @@ class Manager:
         self._board = board
         self._threads = ThreadRunner(concurrency, processor, self._ended, board, first_slot)
         self._tasks = AsyncRunner(async_concurrency, processor, self._ended, board, first_slot + concurrency, loop)
-        self._fetcher = Fetcher(broker, order, self, clock, self._fetcher_ended)
+        self._fetcher = Fetcher(broker, order, self, clock, self._fetcher_ended, probe_interval)
         self._on_end = on_end
         self._prefetches = prefetch
         self._finished: deque[tuple[Run, Outcome]] = deque()
@@ -112,6 +113,15 @@ class Manager:
         """Raise `Shutdown` in every running job; as each ends, it is given back."""
         self._threads.interrupt()
         self._tasks.interrupt()
+
+    def probe(self) -> None:
+        """Ask Redis now whether this process still counts as alive; if it does not, this ends, and not cleanly."""
+        self._fetcher.probe()
+
+    @property
+    def superseded(self) -> bool:
+        """Whether it has ended because the process was declared dead."""
+        return self._fetcher.superseded
 
     def join(self, timeout: float) -> bool:
         """Wait for the end of the fetcher and of the threads; whether it came. Those that still run are left alone."""

@@ -4,7 +4,8 @@ Its tasks, all in the main thread, in one poll that nothing can block:
 1. signals: quiet, stop and dump go to every child; what Sidekiq's Web UI asks of one child goes to that one;
 2. children that end: their jobs are given back, and another child is started, unless this one was told to stop;
 3. the stop: children that have not ended in time are killed; the heartbeat and the leases end last.
-Redis is spoken to by its parts, each in a thread of its own: heartbeat, recovery, poller.
+Redis is spoken to by its parts, each in a thread of its own: heartbeat, recovery, rescuer, poller. Should this process
+be killed, its guardian does what is left to do.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from pyqik.core.config import Config
 from pyqik.core.config.redis_url import redacted
 from pyqik.wire.connection import open_redis
 from pyqik.worker import logs, stacks
-from pyqik.worker.child import EXIT_START_FAILED
+from pyqik.worker.child import EXIT_START_FAILED, EXIT_SUPERSEDED
 from pyqik.worker.child_process import KILL_AFTER, ChildProcess, State
 from pyqik.worker.embedded import EmbeddedServer
+from pyqik.worker.guard import Guard
 from pyqik.worker.heartbeat import Heartbeat
 from pyqik.worker.http import HttpServer
 from pyqik.worker.recovery import Recovery
+from pyqik.worker.rescue import Rescuer
 from pyqik.worker.scheduled import Poller
 from pyqik.worker.signals import MEANINGS, SignalInbox
 
@@ -79,6 +82,7 @@ class Supervisor:
         self._ticked = time.monotonic()
         self._parts: _Parts | None = None
         self._http = self._serve_http()
+        self._guard = Guard(config)
 
     def run(self) -> int:
         """Start, run until the last child has ended, and leave; the exit status."""
@@ -128,6 +132,7 @@ class Supervisor:
         self._restarts = [at for at in self._restarts if at > now]
         for _ in due:
             self._start_child()
+        self._guard.keep()
 
     def _until_due(self) -> float:
         """Seconds until the next tick, kill or restart, or until giving up on Redis."""
@@ -179,6 +184,13 @@ class Supervisor:
                         child.dump()
                 self._poke()
 
+    def _on_superseded(self, identity: str) -> None:
+        """Others took it for dead, as this process was frozen or cut off, and run its jobs again."""
+        for child in self._children:
+            if child.identity == identity:
+                log.error("the child was taken for dead; ending it", child=child.pid, identity=identity)
+                child.supersede()
+
     def _go_quiet(self) -> None:
         self._quiet = True
         self._restarts.clear()
@@ -200,6 +212,7 @@ class Supervisor:
     def _start_child(self) -> None:
         child = ChildProcess(self._config)
         self._children.append(child)
+        self._guard.watch(child.pid, child.identity)
         log.info("child started", child=child.pid, identity=child.identity)
 
     def _on_ready(self, child: ChildProcess) -> None:
@@ -207,7 +220,12 @@ class Supervisor:
         if self._parts is None:
             # Only now is it known what the user's modules configure: the supervisor itself imports none of them.
             self._config = child.config
-            self._parts = _Parts(child.config, lambda *args: self._tell(lambda: self._on_remote_signal(*args)))
+            self._guard.use(child.config)
+            self._parts = _Parts(
+                child.config,
+                lambda *args: self._tell(lambda: self._on_remote_signal(*args)),
+                lambda identity: self._tell(lambda: self._on_superseded(identity)),
+            )
             if self._quiet:
                 self._parts.poller.stop()
             self._parts.start()
@@ -222,6 +240,7 @@ class Supervisor:
         log.log(20 if told_to else 40, "child ended", child=child.pid, how=how, killed=child.killed)
         if self._parts is None:
             # It never got as far as taking a job.
+            self._guard.forget(child.pid)
             child.close()
             if child.exit_status == EXIT_START_FAILED or not told_to:
                 self._exit_status = child.exit_status if child.exit_status and child.exit_status > 0 else 1
@@ -235,6 +254,10 @@ class Supervisor:
 
     def _restart(self, child: ChildProcess) -> None:
         now = time.monotonic()
+        if child.superseded or child.exit_status == EXIT_SUPERSEDED:
+            # It has done nothing wrong.
+            self._restarts.append(now)
+            return
         self._short_lives = 0 if now - child.started >= HEALTHY else self._short_lives
         delay = BACK_OFF[min(self._short_lives, len(BACK_OFF) - 1)]
         self._short_lives += 1
@@ -245,6 +268,7 @@ class Supervisor:
         self._unrecovered.discard(child.identity)
         assert self._parts is not None
         self._parts.heartbeat.remove(child.identity)
+        self._guard.forget(child.pid)
         child.close()
 
     # From and to other threads.
@@ -289,18 +313,23 @@ class Supervisor:
             self._parts.stop(0.0 if self._unrecovered else LAST_WORDS)
         if self._http is not None:
             self._http.stop()
+        # What could not be given back is left to the leases; children that are left, to the guardian.
+        self._guard.end(in_order=not self._children)
         self._inbox.close()
 
 
 class _Parts:
     """What speaks to Redis on the supervisor's behalf: started together, stopped in the reverse order."""
 
-    def __init__(self, config: Config, on_signal: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, config: Config, on_signal: Callable[[str, str], None], on_superseded: Callable[[str], None]
+    ) -> None:
         self._client = open_redis(config.redis)
         self._polls = config.poll
         clock = SystemClock()
         self.recovery = Recovery(self._client, clock)
-        self.heartbeat = Heartbeat(self._client, clock, config.lease, on_signal, config.release)
+        self.heartbeat = Heartbeat(self._client, clock, config.lease, on_signal, on_superseded, config.release)
+        self.rescuer = Rescuer(self._client, clock, config.lease)
         self.poller = Poller(
             self._client,
             clock,
@@ -313,6 +342,7 @@ class _Parts:
         """Start every part."""
         self.recovery.start()
         self.heartbeat.start()
+        self.rescuer.start()
         if self._polls:
             self.poller.start()
 
@@ -320,6 +350,7 @@ class _Parts:
         """Stop every part; together they have `timeout` seconds to end."""
         deadline = time.monotonic() + timeout
         self.poller.stop()
-        self.recovery.stop(timeout)
+        self.rescuer.stop(timeout)
+        self.recovery.stop(max(0.0, deadline - time.monotonic()))
         self.heartbeat.stop(max(0.0, deadline - time.monotonic()))
         self._client.close()

@@ -4,9 +4,13 @@
 --       5 its `-signals`   6 its in-flight hash   7 the leases
 -- ARGV  1 identity   2 seconds that the hashes live   3 seconds of the lease   4 how many of the following are fields
 --       then the fields and values of the process hash, then for each running job: thread id, take token, run_at
--- Returns  the signal, or nil
+-- Returns  the signal, or nil; the error STALE, and nothing is written, if the process was declared dead
 
 local identity, ttl, lease, fields = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+
+if redis.call('HEXISTS', KEYS[6], 'ended') == 1 then
+  return redis.error_reply('STALE beat of a process that was declared dead')
+end
 
 redis.call('SADD', KEYS[1], identity)
 redis.call('HSET', KEYS[2], unpack(ARGV, 5, 4 + fields))
@@ -29,6 +33,6 @@ redis.call('EXPIRE', KEYS[3], ttl)
 redis.call('EXPIRE', KEYS[4], ttl)
 
 local now = redis.call('TIME')
-redis.call('ZADD', KEYS[7], now[1] + lease, identity)
+redis.call('ZADD', KEYS[7], now[1] + now[2] / 1000000 + lease, identity)
 
 return redis.call('RPOP', KEYS[5])

@@ -86,7 +86,17 @@ def test_the_lease_is_counted_from_the_server_s_clock(redis: redis_py.Redis) -> 
     beat(redis, lease=30)
 
     score: Any = redis.zscore("pyqik:leases", IDENTITY)
-    assert clock[0] + 30 <= score <= clock[0] + 35
+    moment = clock[0] + clock[1] / 1_000_000
+    assert moment + 30 <= score <= moment + 35
+
+
+def test_a_lease_may_end_in_the_middle_of_a_second(redis: redis_py.Redis) -> None:
+    beat(redis, lease=0.5)
+
+    score: Any = redis.zscore("pyqik:leases", IDENTITY)
+    clock: Any = redis.time()
+    assert score <= clock[0] + clock[1] / 1_000_000 + 0.5
+    assert score % 1
 
 
 def test_what_runs_is_written_with_its_payload_as_a_text(broker: Broker, redis: redis_py.Redis) -> None:
