@@ -1,0 +1,51 @@
+"""What /proc says of a process and of everything below it: who that is, CPU time, memory."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def tree(pid: int) -> list[int]:
+    """The process and its descendants that live now; empty if it has ended."""
+    found: list[int] = []
+    pending = [pid]
+    while pending:
+        parent = pending.pop()
+        try:
+            children = [file.read_text() for file in Path(f"/proc/{parent}/task").glob("*/children")]
+        except OSError:
+            continue
+        if Path(f"/proc/{parent}").exists():
+            found.append(parent)
+            pending += [int(child) for text in children for child in text.split()]
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of the process and its living descendants so far; a hundredth of a second is the grain."""
+    return sum(_cpu_seconds(one) for one in tree(pid))
+
+
+def pss_mb(pid: int) -> float:
+    """Memory of the process and its descendants in MB (2**20), each shared page counted once among those who share it."""
+    return sum(_pss_kb(one) for one in tree(pid)) / 1024
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def _pss_kb(pid: int) -> int:
+    try:
+        found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0

@@ -1,0 +1,56 @@
+"""Who is compared: pyqik of some checkout, Sidekiq of some version. How each is started is said here, nothing is started."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from compat.trees import program
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+#: Threads of the one process on each side.
+THREADS = 10
+QUEUE = "bench"
+#: Values of BENCH_LOG and of a side's `logging`: warnings only; or what each writes if nobody configures anything.
+LOGGING = ("warning", "default")
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One program. Its processes are told the rest by REDIS_URL, BENCH_LEDGER and BENCH_LOG."""
+
+    name: str
+    #: The command that runs jobs of the queue `bench`, in one process of ten threads (plus a supervisor).
+    work: Sequence[str]
+    #: The command that enqueues BENCH_JOBS jobs at once and prints the seconds that took.
+    bulk: Sequence[str]
+    #: How many of its clients wait in a blocking command when it is idle.
+    waiting: int
+    directory: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def told(self, redis_url: str, ledger: str, logging: str, **more: str) -> dict[str, str]:
+        """The environment of a process of this side."""
+        level = {"PYQIK_LOG_LEVEL": "warning"} if logging == "warning" and self.name == "pyqik" else {}
+        told = {"REDIS_URL": redis_url, "BENCH_LEDGER": ledger, "BENCH_LOG": logging, **more}
+        return {**self.environment, **told, **level}
+
+
+def pyqik_side(checkout: Path = ROOT, python: str = sys.executable, *options: str) -> Side:
+    """pyqik as it stands in `checkout`, with the packages of `python`; `options` go to `pyqik work`."""
+    # Run in the checkout, `python -m` finds its pyqik before any other; the benchmark's own jobs come from here.
+    command = (python, "-m", "pyqik", "work", "-r", "noop_jobs", "-c", str(THREADS), "-q", QUEUE)
+    # A script would have its own directory in front of the path, so this one is run as a module.
+    bulk = (python, "-m", "bulk")
+    return Side("pyqik", (*command, *options), bulk, 1, checkout.resolve(), {"PYTHONPATH": str(HERE)})
+
+
+def sidekiq_side(version: str) -> Side:
+    """Sidekiq `version` of Debian's tree, fetched if it is not there. Raises: TreeUnavailable."""
+    command = program(version, "sidekiq", "-r", str(HERE / "noop.rb"), "-e", "production")
+    work = (*command, "-c", str(THREADS), "-q", QUEUE)
+    bulk = program(version, "ruby", str(HERE / "bulk.rb"))
+    return Side(f"Sidekiq {version}", work, bulk, THREADS, HERE)
