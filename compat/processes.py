@@ -17,8 +17,8 @@ from tests.support.wait import wait_until
 class RunningProgram:
     """A child process. `with RunningProgram("sidekiq", command, env) as program: ...` kills what still runs at the end.
 
-    Standard output and error go to a file: a pipe that nobody reads would stop the program once it is full. In a process
-    group of its own (`own_group`), Ctrl-C does not reach it, and whoever started it ends it in order.
+    Standard output and error go to a file: a pipe that nobody reads would stop the program once it is full. With
+    `own_group`, a process group of its own, Ctrl-C does not reach it, and whoever started it ends it in order.
     """
 
     def __init__(

@@ -29,13 +29,13 @@ class Ledger:
         """Whether each job from `first` to before `end` has run. Costs a few microseconds: made to be polled."""
         return self._map.find(b"\0", first, end) == -1
 
-    def missing(self) -> int:
-        """How many jobs never ran."""
-        return self._map[:].count(0)
+    def missing(self, end: int) -> int:
+        """How many of the jobs before `end` never ran."""
+        return self._map[:end].count(0)
 
-    def repeated(self) -> int:
-        """How many jobs ran more than once."""
-        return self.jobs - self.missing() - self._map[:].count(1)
+    def repeated(self, end: int) -> int:
+        """How many of the jobs before `end` ran more than once."""
+        return end - self.missing(end) - self._map[:end].count(1)
 
     def __enter__(self) -> Ledger:
         return self

@@ -83,7 +83,10 @@ def _cpu_model() -> str:
 
 
 def _ruby(version: str) -> str:
-    script = 'require "sidekiq"; print Sidekiq::VERSION, ", Ruby ", RUBY_VERSION, defined?(RubyVM::YJIT) ? "" : " (without YJIT)"'
+    script = """
+      require "sidekiq"
+      print Sidekiq::VERSION, ", Ruby ", RUBY_VERSION, defined?(RubyVM::YJIT) ? "" : " (Debian's, without YJIT)"
+    """
     return _said(program(version, "ruby", "-e", script))
 
 

@@ -31,7 +31,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def pss_mb(pid: int) -> float:
-    """Memory of the process and its descendants in MB (2**20), each shared page counted once among those who share it."""
+    """Memory of the process and its descendants in MB (2**20); a page that n processes share counts 1/n for each."""
     return sum(_pss_kb(one) for one in tree(pid)) / 1024
 
 

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import redis
 
@@ -47,22 +46,33 @@ _TREES = {"redis-7": "6.4", "redis-8": "7.3"}
 
 
 @contextmanager
-def worked(side: Side, environment: dict[str, str], client: redis.Redis) -> Iterator[RunningProgram]:
-    """The side's process, idle: it is registered, and all that wait for a job do. TERM at the end, and its status is 0."""
+def started(side: Side, environment: dict[str, str]) -> Iterator[RunningProgram]:
+    """The side's process from its first moment on. What is left of it and its children at the end is killed."""
     program = RunningProgram(side.name, side.work, environment, side.directory, own_group=True)
     try:
-        wait_for(lambda: _idle(side, client), PATIENCE, f"{side.name} is idle", program)
         yield program
-        if program.returncode is None:
-            program.terminate()
-            if program.wait(PATIENCE) != 0:
-                raise Stalled(f"{side.name} ended with status {program.returncode}:\n{program.log()[-3000:]}")
     finally:
         left = tree(program.pid)
         program.close()
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def worked(side: Side, environment: dict[str, str], client: redis.Redis) -> Iterator[RunningProgram]:
+    """The side's process, idle: it is registered, and all that wait for a job do. It is stopped at the end."""
+    with started(side, environment) as program:
+        wait_for(lambda: _idle(side, client), PATIENCE, f"{side.name} is idle", program)
+        yield program
+        stop(program)
+
+
+def stop(program: RunningProgram) -> None:
+    """TERM. Raises: Stalled unless it ends with status 0."""
+    program.terminate()
+    if program.wait(PATIENCE) != 0:
+        raise Stalled(f"{program.name} ended with status {program.returncode}:\n{program.log()[-3000:]}")
 
 
 def output_of(side: Side, environment: dict[str, str]) -> str:

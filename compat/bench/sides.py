@@ -1,4 +1,4 @@
-"""Who is compared: pyqik of some checkout, Sidekiq of some version. How each is started is said here, nothing is started."""
+"""Who is compared: pyqik of some checkout, Sidekiq of some version. It says how each is started, and starts nothing."""
 
 from __future__ import annotations
 
