@@ -62,9 +62,10 @@ class Arena:
         """Whether Redis has no jobs any more, neither in the queue nor in flight."""
         return not self.client.exists(QUEUE_KEY) and self.in_flight() == 0
 
-    def idle_clients(self) -> int:
-        """How many clients wait in a blocking command."""
-        return int(self.client.info("clients")["blocked_clients"])
+    def state(self) -> str:
+        """Where the jobs of a round are, for an error's text."""
+        where = {"in the queue": self.client.llen(QUEUE_KEY), "in flight": self.in_flight()}
+        return f"of {self.jobs} jobs {self.ledger.missing(self.jobs)} have not run; now {where}"
 
     def processed(self) -> int:
         """Sidekiq's count of executions; either side brings it up to date when it stops."""

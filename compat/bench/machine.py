@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -14,12 +15,21 @@ from typing import Any
 
 import redis
 
+from compat.bench.sides import ROOT
 from compat.trees import program
 
 #: A load average above this at the start means that something else is running too.
 QUIET_LOAD = 0.5
 
 Row = dict[str, Any]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The flags that every benchmark has."""
+    parser.add_argument("--server", choices=("redis-7", "redis-8", "valkey"), default="redis-7")
+    parser.add_argument("--checkout", type=Path, default=ROOT, help="the pyqik to run")
+    parser.add_argument("--python", default=sys.executable, help="the Python to run it with")
+    parser.add_argument("--json", type=Path, help="where to write everything as JSON")
 
 
 def describe(client: redis.Redis, python: str = sys.executable, sidekiqs: Sequence[str] = ()) -> dict[str, Any]:

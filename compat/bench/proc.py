@@ -30,9 +30,10 @@ def cpu_seconds(pid: int) -> float:
     return sum(_cpu_seconds(one) for one in tree(pid))
 
 
-def pss_mb(pid: int) -> float:
-    """Memory of the process and its descendants in MB (2**20); a page that n processes share counts 1/n for each."""
-    return sum(_pss_kb(one) for one in tree(pid)) / 1024
+def memory(pid: int) -> dict[str, float]:
+    """What smaps_rollup says of one process, in MB (2**20): "Rss", "Pss", "Private_Dirty" and so on."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return {name: int(kilobytes) / 1024 for name, kilobytes in re.findall(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
 
 
 def _cpu_seconds(pid: int) -> float:
@@ -41,11 +42,3 @@ def _cpu_seconds(pid: int) -> float:
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def _pss_kb(pid: int) -> int:
-    try:
-        found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
-    except OSError:
-        return 0
-    return int(found[1]) if found else 0

@@ -60,10 +60,12 @@ def started(side: Side, environment: dict[str, str]) -> Iterator[RunningProgram]
 
 
 @contextmanager
-def worked(side: Side, environment: dict[str, str], client: redis.Redis) -> Iterator[RunningProgram]:
+def worked(
+    side: Side, environment: dict[str, str], client: redis.Redis, patience: float = PATIENCE
+) -> Iterator[RunningProgram]:
     """The side's process, idle: it is registered, and all that wait for a job do. It is stopped at the end."""
     with started(side, environment) as program:
-        wait_for(lambda: _idle(side, client), PATIENCE, f"{side.name} is idle", program)
+        wait_for(lambda: _idle(side, client), patience, f"{side.name} is idle", program)
         yield program
         stop(program)
 
@@ -73,6 +75,14 @@ def stop(program: RunningProgram) -> None:
     program.terminate()
     if program.wait(PATIENCE) != 0:
         raise Stalled(f"{program.name} ended with status {program.returncode}:\n{program.log()[-3000:]}")
+
+
+def stacks_of(program: RunningProgram) -> str:
+    """What its threads do now, by its own account: both sides write that to the log at TTIN."""
+    length = len(program.log())
+    program.send(signal.SIGTTIN)
+    time.sleep(2.0)
+    return program.log()[length:]
 
 
 def output_of(side: Side, environment: dict[str, str]) -> str:
@@ -105,5 +115,10 @@ def wait_for(
     return time.monotonic()
 
 
+def blocked_clients(client: redis.Redis) -> int:
+    """How many clients wait in a blocking command."""
+    return int(client.info("clients")["blocked_clients"])
+
+
 def _idle(side: Side, client: redis.Redis) -> bool:
-    return client.scard("processes") > 0 and client.info("clients")["blocked_clients"] >= side.waiting
+    return client.scard("processes") == side.processes and blocked_clients(client) >= side.waiting

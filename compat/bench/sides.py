@@ -23,13 +23,14 @@ class Side:
     """One program. Its processes are told the rest by REDIS_URL, BENCH_LEDGER and BENCH_LOG."""
 
     name: str
-    #: The command that runs jobs of the queue `bench`, in one process of ten threads (plus a supervisor).
+    #: The command that runs jobs.
     work: Sequence[str]
     #: The command that enqueues BENCH_JOBS jobs at once and prints the seconds that took.
-    bulk: Sequence[str]
-    #: How many of its clients wait in a blocking command when it is idle.
-    waiting: int
-    directory: Path
+    bulk: Sequence[str] = ()
+    #: How many of its clients wait in a blocking command when it is idle, and how many processes are registered then.
+    waiting: int = 1
+    processes: int = 1
+    directory: Path = HERE
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def told(self, redis_url: str, ledger: str, logging: str, **more: str) -> dict[str, str]:
@@ -39,13 +40,24 @@ class Side:
         return {**self.environment, **told, **level}
 
 
-def pyqik_side(checkout: Path = ROOT, python: str = sys.executable, *options: str) -> Side:
-    """pyqik as it stands in `checkout`, with the packages of `python`; `options` go to `pyqik work`."""
-    # Run in the checkout, `python -m` finds its pyqik before any other; the benchmark's own jobs come from here.
-    command = (python, "-m", "pyqik", "work", "-r", "noop_jobs", "-c", str(THREADS), "-q", QUEUE)
-    # A script would have its own directory in front of the path, so this one is run as a module.
-    bulk = (python, "-m", "bulk")
-    return Side("pyqik", (*command, *options), bulk, 1, checkout.resolve(), {"PYTHONPATH": str(HERE)})
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """A checkout of pyqik, and the Python with what it needs."""
+
+    directory: Path = ROOT
+    python: str = sys.executable
+
+    def side(self) -> Side:
+        """One process of ten threads, and its supervisor."""
+        # A script would have its own directory in front of the path, so this one is run as a module.
+        return self.worked("noop_jobs", "-c", str(THREADS), "-q", QUEUE, bulk=(self.python, "-m", "bulk"))
+
+    def worked(self, jobs: str, *options: str, waiting: int = 1, processes: int = 1, bulk: Sequence[str] = ()) -> Side:
+        """`pyqik work` with a module of jobs that stands beside this one, and `options`."""
+        # Run in the checkout, `python -m` finds its pyqik before any other; the benchmark's own jobs come from here.
+        command = (self.python, "-m", "pyqik", "work", "-r", jobs, *options)
+        directory = self.directory.resolve()
+        return Side("pyqik", command, bulk, waiting, processes, directory, {"PYTHONPATH": str(HERE)})
 
 
 def sidekiq_side(version: str) -> Side:
@@ -53,4 +65,4 @@ def sidekiq_side(version: str) -> Side:
     command = program(version, "sidekiq", "-r", str(HERE / "noop.rb"), "-e", "production")
     work = (*command, "-c", str(THREADS), "-q", QUEUE)
     bulk = program(version, "ruby", str(HERE / "bulk.rb"))
-    return Side(f"Sidekiq {version}", work, bulk, THREADS, HERE)
+    return Side(f"Sidekiq {version}", work, bulk, waiting=THREADS)

@@ -28,13 +28,13 @@ from compat.bench import machine  # noqa: E402  # needs the path
 from compat.bench.arena import QUEUE_KEY, STAGED, STAGED_WARM_UP, WARM_UP, Arena, arena  # noqa: E402
 from compat.bench.kill import run_kills  # noqa: E402
 from compat.bench.proc import cpu_seconds  # noqa: E402
-from compat.bench.running import end_in_order, output_of, wait_for, worked  # noqa: E402
-from compat.bench.sides import LOGGING, Side, pyqik_side, sidekiq_side  # noqa: E402
+from compat.bench.running import Stalled, blocked_clients, end_in_order, output_of, stacks_of, wait_for, worked  # noqa: E402
+from compat.bench.sides import LOGGING, Checkout, Side, sidekiq_side  # noqa: E402
 from compat.processes import RunningProgram  # noqa: E402
 
 SIDEKIQS = ("7.3", "8.1")
 #: Jobs a second that the slowest side must reach not to be taken for stuck.
-SLOWEST = 500
+SLOWEST = 1000
 #: What the table shows: heading → field. Ratios follow.
 COLUMNS = {
     "side": "side",
@@ -65,7 +65,7 @@ def _measure(place: Arena, sides: list[Side], options: argparse.Namespace) -> li
         return compare_bulk(place, sides, options.rounds)
     place.fill()
     if options.kill:
-        return run_kills(place, pyqik_side(options.checkout, options.python), options.rounds)
+        return run_kills(place, Checkout(options.checkout, options.python).side(), options.rounds)
     settings = [options.log] if options.log else LOGGING
     return [row for logging in settings for row in compare(place, sides, logging, options.rounds)]
 
@@ -112,8 +112,12 @@ def _timed(place: Arena, side: Side, program: RunningProgram) -> tuple[float, fl
     began = place.release()
     # While jobs run, only memory is polled; Redis is asked when all of them have run.
     timeout = 30 + place.jobs / SLOWEST
-    wait_for(lambda: place.ledger.ran(0, place.jobs), timeout, f"{side.name} has run all jobs", program)
-    ended = wait_for(place.is_empty, timeout, f"{side.name} has settled all jobs", program, interval=0.001)
+    try:
+        wait_for(lambda: place.ledger.ran(0, place.jobs), timeout, f"{side.name} has run all jobs", program)
+        ended = wait_for(place.is_empty, timeout, f"{side.name} has settled all jobs", program, interval=0.001)
+    except Stalled as error:
+        error.add_note(f"{place.state()}\n{stacks_of(program)}")
+        raise
     return ended - began, cpu_seconds(program.pid) - cpu, cpu_seconds(place.server.pid) - redis_cpu
 
 
@@ -135,7 +139,7 @@ def compare_bulk(place: Arena, sides: list[Side], rounds: int) -> list[machine.R
 
 
 def _idle_again(place: Arena, side: Side) -> bool:
-    return place.is_empty() and place.idle_clients() >= side.waiting
+    return place.is_empty() and blocked_clients(place.client) >= side.waiting
 
 
 def _medians(rows: list[machine.Row]) -> machine.Row:
@@ -156,7 +160,7 @@ def _add_ratios(rows: list[machine.Row]) -> dict[str, str]:
 def _sides(options: argparse.Namespace) -> list[Side]:
     """Those that take part, pyqik first. Raises: TreeUnavailable."""
     wanted = options.only or ["pyqik", *(f"sidekiq-{version}" for version in SIDEKIQS)]
-    ours = [pyqik_side(options.checkout, options.python)] if "pyqik" in wanted else []
+    ours = [Checkout(options.checkout, options.python).side()] if "pyqik" in wanted else []
     return [*ours, *(sidekiq_side(version) for version in SIDEKIQS if f"sidekiq-{version}" in wanted)]
 
 
@@ -167,12 +171,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each side")
     parser.add_argument("--only", action="append", choices=names, help="one side; may be repeated")
     parser.add_argument("--log", choices=LOGGING, help="one setting of the logs instead of both")
-    parser.add_argument("--server", choices=("redis-7", "redis-8", "valkey"), default="redis-7")
-    parser.add_argument("--checkout", type=Path, default=ROOT, help="the pyqik to run")
-    parser.add_argument("--python", default=sys.executable, help="the Python to run it with")
     parser.add_argument("--bulk", action="store_true", help="measure perform_bulk instead")
     parser.add_argument("--kill", action="store_true", help="kill processes amid the jobs and count instead")
-    parser.add_argument("--json", type=Path, help="where to write everything as JSON")
+    machine.add_options(parser)
     return parser.parse_args()
 
 
