@@ -59,17 +59,25 @@ class Arena:
         return sum(b":" in field for fields in records for field in fields)
 
     def is_empty(self) -> bool:
-        """Whether Redis has no jobs any more, neither in the queue nor in flight."""
-        return not self.client.exists(QUEUE_KEY) and self.in_flight() == 0
+        """Whether Redis has no jobs any more, neither in the queue nor taken."""
+        return not self.client.exists(QUEUE_KEY) and self.in_flight() == 0 and self._landed() == 0
 
     def state(self) -> str:
         """Where the jobs of a round are, for an error's text."""
-        where = {"in the queue": self.client.llen(QUEUE_KEY), "in flight": self.in_flight()}
-        return f"of {self.jobs} jobs {self.ledger.missing(self.jobs)} have not run; now {where}"
+        missing, waiting = self.ledger.missing(self.jobs), self.client.llen(QUEUE_KEY)
+        statistics = self.client.info("commandstats")
+        emptied = sum(statistics.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("flushall", "flushdb"))
+        return (
+            f"of {self.jobs} jobs {missing} have not run; {waiting} are in the queue, {self.in_flight()} in flight, "
+            f"{self._landed()} landed; Redis was emptied {emptied} times"
+        )
 
     def processed(self) -> int:
         """Sidekiq's count of executions; either side brings it up to date when it stops."""
         return int(self.client.get("stat:processed") or 0)
+
+    def _landed(self) -> int:
+        return sum(self.client.llen(key) for key in self.client.keys("pyqik:landing:*"))
 
 
 @contextmanager

@@ -21,6 +21,8 @@ from tests.support.redis_server import server_binary
 
 #: Seconds for a side to start, or to end after TERM.
 PATIENCE = 60.0
+#: Seconds to end by itself when a measurement is broken off.
+GRACE = 5.0
 
 
 class Stalled(Exception):
@@ -47,16 +49,22 @@ _TREES = {"redis-7": "6.4", "redis-8": "7.3"}
 
 @contextmanager
 def started(side: Side, environment: dict[str, str]) -> Iterator[RunningProgram]:
-    """The side's process from its first moment on. What is left of it and its children at the end is killed."""
+    """The side's process from its first moment on. At the end it is stopped; what is left of it then is killed."""
     program = RunningProgram(side.name, side.work, environment, side.directory, own_group=True)
     try:
         yield program
     finally:
-        left = tree(program.pid)
-        program.close()
-        for pid in left:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        try:
+            if program.returncode is None:
+                program.terminate()
+                with suppress(AssertionError):
+                    program.wait(GRACE)
+        finally:  # After a second Ctrl-C too.
+            left = tree(program.pid)
+            program.close()
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager
