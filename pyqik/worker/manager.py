@@ -182,7 +182,9 @@ class Manager:
             self._in_threads.discard(run.unit)
             self._on_loop.discard(run.unit)
         elapsed = time.perf_counter() - run.started
-        self._pace += PACE_WEIGHT * (max(elapsed, 1e-6) - self._pace)
+        # Read once, as another thread may change it meanwhile: below zero it would leave no room for any job.
+        pace = self._pace
+        self._pace = pace + PACE_WEIGHT * (max(elapsed, 1e-6) - pace)
         self._fetcher.ended(run.unit, outcome.place)
 
 
