@@ -149,7 +149,7 @@ def measure_idle_cost(idle: Idlers) -> machine.Row:
 
 @contextmanager
 def _idlers(kind: str, checkout: Checkout, children: int, queues: int) -> Iterator[Idlers]:
-    options = ["--processes", str(children), "-c", str(CONCURRENCY), "--port", "0", "-t", "1"]
+    options = ["--processes", str(children), "-c", str(CONCURRENCY), "--port", "0", "-t", "20"]
     for index in range(queues):
         options += ["-q", f"q{index}"]
     side = checkout.worked("latency_jobs", *options, waiting=children * queues, processes=children)

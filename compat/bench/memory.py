@@ -87,6 +87,9 @@ def _judge(rows: list[machine.Row]) -> None:
         print(
             f"after the first batch: {later[0]} MB, then at most {drift:.1f} MB away from that: {flat} (±{FLAT:g} MB)"
         )
+        # A leak would go on as it began; what Python's allocators keep for ten threads comes to an end.
+        growth = rows[-1]["private"] - rows[(len(rows) + 1) // 2]["private"]
+        print(f"private memory in the second half of the batches: {growth:+.1f} MB")
 
 
 def _arguments() -> argparse.Namespace:
