@@ -68,14 +68,17 @@ def started(side: Side, environment: dict[str, str]) -> Iterator[RunningProgram]
 
 
 @contextmanager
-def worked(
-    side: Side, environment: dict[str, str], client: redis.Redis, patience: float = PATIENCE
-) -> Iterator[RunningProgram]:
-    """The side's process, idle: it is registered, and all that wait for a job do. It is stopped at the end."""
+def worked(side: Side, environment: dict[str, str], client: redis.Redis) -> Iterator[RunningProgram]:
+    """The side's process, idle at first. It is stopped at the end, and must end with status 0."""
     with started(side, environment) as program:
-        wait_for(lambda: _idle(side, client), patience, f"{side.name} is idle", program)
+        wait_until_idle(side, program, client)
         yield program
         stop(program)
+
+
+def wait_until_idle(side: Side, program: RunningProgram, client: redis.Redis, patience: float = PATIENCE) -> None:
+    """Wait until its processes are registered, and all that wait for a job do. Raises: Stalled."""
+    wait_for(lambda: _idle(side, client), patience, f"{side.name} is idle", program)
 
 
 def stop(program: RunningProgram) -> None:
