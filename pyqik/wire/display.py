@@ -35,9 +35,10 @@ def display_args(payload: Payload) -> list[Any]:
     """The arguments that the Web UI shows: Active Job's own, objects as their global ids, and no encrypted text."""
     args = payload.args
     if _wrapped(payload) is None:
+        encrypt = payload.get("encrypt")
         # Ruby's idea of what is true: 0 is.
-        encrypted = payload.get("encrypt") not in (None, False) and args
-        return [*args[:-1], "[encrypted data]"] if encrypted else args
+        hidden = encrypt is not None and encrypt is not False and args
+        return [*args[:-1], "[encrypted data]"] if hidden else args
     arguments = _arguments(payload)
     if arguments is None:
         return args
