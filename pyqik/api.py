@@ -69,7 +69,7 @@ __all__ = [  # noqa: RUF022 # By topic.
     "History",
 ]
 
-Redis: TypeAlias = str | redis_py.Redis
+RedisOrUrl: TypeAlias = str | redis_py.Redis
 
 
 class Queue(JobQueue):
@@ -82,11 +82,11 @@ class Queue(JobQueue):
             entry.delete()
     """
 
-    def __init__(self, name: str = "default", *, redis: Redis | None = None) -> None:
+    def __init__(self, name: str = "default", *, redis: RedisOrUrl | None = None) -> None:
         super().__init__(_connected(redis), name)
 
     @classmethod
-    def all(cls, *, redis: Redis | None = None) -> list[Queue]:
+    def all(cls, *, redis: RedisOrUrl | None = None) -> list[Queue]:
         """Every queue that something was ever pushed to and that nobody cleared, by name."""
         client = _connected(redis)
         return [cls(name, redis=client) for name in queue_names(client)]
@@ -95,7 +95,7 @@ class Queue(JobQueue):
 class ScheduledSet(JobSet):
     """Jobs that are not due yet, as `SortedEntry`; `at` is when they are."""
 
-    def __init__(self, *, redis: Redis | None = None) -> None:
+    def __init__(self, *, redis: RedisOrUrl | None = None) -> None:
         super().__init__(_connected(redis), keys.SCHEDULE, _dead_limits())
 
 
@@ -107,14 +107,14 @@ class RetrySet(JobSet):
         entry.retry()                           # or add_to_queue, kill, delete, reschedule(at)
     """
 
-    def __init__(self, *, redis: Redis | None = None) -> None:
+    def __init__(self, *, redis: RedisOrUrl | None = None) -> None:
         super().__init__(_connected(redis), keys.RETRY, _dead_limits())
 
 
 class DeadSet(JobSet):
     """Jobs that nobody tries again unless they are told to, as `SortedEntry`; `at` is when they died."""
 
-    def __init__(self, *, redis: Redis | None = None) -> None:
+    def __init__(self, *, redis: RedisOrUrl | None = None) -> None:
         super().__init__(_connected(redis), keys.DEAD, _dead_limits())
 
 
@@ -126,7 +126,7 @@ class ProcessSet(Processes):
             process.quiet()                     # or stop, dump_threads
     """
 
-    def __init__(self, *, redis: Redis | None = None) -> None:
+    def __init__(self, *, redis: RedisOrUrl | None = None) -> None:
         super().__init__(_connected(redis))
 
 
@@ -137,25 +137,25 @@ class WorkSet(RunningWork):
         print(work.process_id, work.thread_id, work.queue, work.run_at, work.job.display_class)
     """
 
-    def __init__(self, *, redis: Redis | None = None) -> None:
+    def __init__(self, *, redis: RedisOrUrl | None = None) -> None:
         super().__init__(_connected(redis))
 
 
 class Stats(Totals):
     """The numbers of the Web UI's dashboard, read when it is made: `processed`, `failed`, `enqueued`, `queues`, ..."""
 
-    def __init__(self, *, redis: Redis | None = None) -> None:
+    def __init__(self, *, redis: RedisOrUrl | None = None) -> None:
         super().__init__(_connected(redis))
 
 
 class History(DailyTotals):
     """`processed` and `failed` of the last `days` UTC days, or of those up to `newest`: `{"2026-11-22": 400, ...}`."""
 
-    def __init__(self, days: int, newest: date | None = None, *, redis: Redis | None = None) -> None:
+    def __init__(self, days: int, newest: date | None = None, *, redis: RedisOrUrl | None = None) -> None:
         super().__init__(_connected(redis), days, newest)
 
 
-def _connected(source: Redis | None) -> redis_py.Redis:
+def _connected(source: RedisOrUrl | None) -> redis_py.Redis:
     return default_client().connection if source is None else client_of(source)
 
 

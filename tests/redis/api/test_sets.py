@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import pyqik
 from pyqik.api import DeadSet, RetrySet, ScheduledSet, SortedEntry
 from pyqik.wire.connection import open_redis
 from pyqik.wire.job_set import PAGE_SIZE, JobSet
+from pyqik.wire.schedule import promote
 from tests.redis.wire.database import contents, fill
 from tests.support.proxy import RedisProxy
 
@@ -383,6 +385,35 @@ def test_what_is_no_job_stays_when_all_are_retried(redis: redis_py.Redis, retrie
 
     assert (count, redis.llen("queue:low")) == (MANY, MANY)
     assert contents(redis)["retry"] == invalid
+
+
+def test_operators_and_a_poller_that_move_the_same_entries_at_once_move_each_once(
+    redis: redis_py.Redis, redis_url: str
+) -> None:
+    fill(redis, {"retry": {job(number): AT + number for number in range(MANY)}})
+    start = threading.Barrier(3)
+    moved: list[int] = []
+
+    def move(act: Callable[[redis_py.Redis], int]) -> None:
+        client = open_redis(redis_url)
+        start.wait()
+        moved.append(act(client))
+        client.close()
+
+    acts: list[Callable[[redis_py.Redis], int]] = [
+        lambda client: RetrySet(redis=client).retry_all(),
+        lambda client: sum(entry.retry() for entry in RetrySet(redis=client)),
+        lambda client: sum(promote(client, "retry", AT + MANY)[1] for _ in range(3)),
+    ]
+    threads = [threading.Thread(target=move, args=(act,)) for act in acts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    queue: Any = redis.lrange("queue:low", 0, -1)
+    assert Counter(json.loads(raw)["jid"] for raw in queue) == {f"j{number}": 1 for number in range(MANY)}
+    assert (sum(moved), redis.zcard("retry")) == (MANY, 0)
 
 
 def test_all_are_killed(redis: redis_py.Redis, retries: RetrySet) -> None:
