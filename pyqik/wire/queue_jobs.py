@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -13,7 +12,7 @@ from pyqik.wire.connection import Script
 from pyqik.wire.job_record import JobRecord
 from pyqik.wire.replies import text
 
-PAGE: Final = Script("queue_page")
+RESUME: Final = Script("queue_resume")
 #: Payloads that are read in one round trip.
 PAGE_SIZE: Final = 100
 
@@ -83,14 +82,18 @@ class JobQueue:
         return f"<{type(self).__name__} {self.name}>"
 
     def _payloads(self) -> Iterator[bytes]:
-        anchors: tuple[bytes, ...] = ()
-        expected = 0
-        while reply := PAGE.run(self._client, (self._key,), (PAGE_SIZE, expected, *anchors)):
-            expected = reply[0] + PAGE_SIZE
-            yield from itertools.islice(reply, 1, PAGE_SIZE + 1)
-            if len(reply) <= PAGE_SIZE + 1:
+        at = 0
+        anchors: list[bytes] = []
+        while True:
+            page: Any = self._client.lrange(self._key, at, at + PAGE_SIZE)
+            if anchors and page[:1] != anchors[:1]:
+                at, *page = RESUME.run(self._client, (self._key,), (PAGE_SIZE, at, *anchors)) or (0,)
+            yield from page[:PAGE_SIZE]
+            if len(page) <= PAGE_SIZE:
                 return
-            anchors = (reply[PAGE_SIZE + 1], reply[PAGE_SIZE])
+            # The job that comes next cannot have been deleted by whoever reads this: he has not seen it yet.
+            anchors = [page[PAGE_SIZE], page[PAGE_SIZE - 1]]
+            at += PAGE_SIZE
 
 
 def queue_names(client: redis.Redis) -> list[str]:

@@ -1,9 +1,8 @@
--- One page of a queue, the newest job first. It goes on where the last page ended, although jobs have come and gone since:
--- at the job that was to be the next, or behind the last one that was seen.
+-- Finds a reader's place in a queue again, when jobs have come and gone since its last page, and reads the next page: from
+-- the job that was to be the next, or else from behind the last one that was seen.
 --
 -- KEYS  1 the queue's list
 -- ARGV  1 how many   2 the index at which the next job stood   3 that job   4 the last job of the page before
---       (3 and 4 only after the first page)
 -- Returns  {index, payload, payload, ...}: where the page begins, and one payload more than asked for, if there is one;
 --          {} if neither job is there any more: what was older has been taken before them
 
@@ -20,7 +19,6 @@ local function nearest(indexes, index)
 end
 
 local function find(payload, index)
-  if redis.call('LINDEX', list, index) == payload then return index end
   local from, near = math.max(0, index - NEAR), {}
   for offset, each in ipairs(redis.call('LRANGE', list, from, index + NEAR)) do
     if each == payload then near[#near + 1] = from + offset - 1 end
@@ -29,13 +27,10 @@ local function find(payload, index)
   return nearest(near, index) or nearest(redis.call('LPOS', list, payload, 'COUNT', 0), index)
 end
 
-local first = expected
-if ARGV[3] then
-  first = find(ARGV[3], expected)
-  if not first then
-    local last = find(ARGV[4], math.max(0, expected - 1))
-    if not last then return {} end
-    first = last + 1
-  end
+local first = find(ARGV[3], expected)
+if not first then
+  local last = find(ARGV[4], expected - 1)
+  if not last then return {} end
+  first = last + 1
 end
 return {first, unpack(redis.call('LRANGE', list, first, first + size))}
