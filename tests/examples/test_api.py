@@ -11,7 +11,7 @@ import redis as redis_py
 import pyqik
 import pyqik.api
 from pyqik.api import DeadSet, History, ProcessSet, Queue, RetrySet, ScheduledSet, Stats, WorkSet
-from pyqik.wire.presence import ProcessInfo, beat
+from pyqik.wire.presence import CapsuleInfo, ProcessInfo, beat
 
 #: A job that failed in Ruby, as Sidekiq 8 writes it down.
 FAILED = (
@@ -85,8 +85,8 @@ def test_what_is_no_job_says_so_and_can_be_deleted(redis: redis_py.Redis) -> Non
 
 
 def test_processes_and_what_they_run(redis: redis_py.Redis) -> None:
-    queues = {"python": 1}
-    old = ProcessInfo("old:1:abc", "old", 1, time.time(), 10, queues, "strict", "shop", [], "pyqik 0.1")
+    capsule = CapsuleInfo("default", 10, "strict", {"python": 0})
+    old = ProcessInfo("old:1:abc", "old", 1, time.time(), 10, [capsule], "shop", [], "pyqik 0.1")
     beat(redis, old, [], now=time.time(), quiet=False, rss_kb=50_000, lease=30)
 
     for process in ProcessSet():

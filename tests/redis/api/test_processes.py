@@ -10,7 +10,7 @@ import redis as redis_py
 
 from pyqik.api import Process, ProcessSet, WorkSet
 from pyqik.core.errors import PyqikError
-from pyqik.wire.presence import ProcessInfo, Running, beat
+from pyqik.wire.presence import CapsuleInfo, ProcessInfo, Running, beat
 from tests.redis.wire.database import contents, fill
 from tests.support.proxy import RedisProxy
 
@@ -85,16 +85,20 @@ def test_a_process_of_each_release_is_read(
 
 
 def test_a_process_of_pyqik_is_read(redis: redis_py.Redis) -> None:
-    info = ProcessInfo(
-        "vm:7:abc", "vm", 7, STARTED, 10, {"python": 2, "low": 1}, "weighted", "shop", ["a"], "pyqik 0.1", embedded=True
-    )
+    capsules = [
+        CapsuleInfo("default", 9, "weighted", {"python": 2, "low": 1}),
+        CapsuleInfo("solo", 1, "strict", {"one": 0}),
+    ]
+    info = ProcessInfo("vm:7:abc", "vm", 7, STARTED, 10, capsules, "shop", ["a"], "pyqik 0.1", embedded=True)
     redis.hset("pyqik:in-flight:vm:7:abc", "1:1", b'low\n{"class":"A","jid":"x"}')
     beat(redis, info, [Running("t1", b"1:1", 1_795_320_001)], now=BEAT, quiet=True, rss_kb=9, lease=30)
 
     process = the_process(redis)
     (work,) = WorkSet(redis=redis)
 
-    assert (process.queues, process.weights, process.concurrency) == (["python", "low"], {"python": 2, "low": 1}, 10)
+    assert (process.queues, process.concurrency) == (["python", "low", "one"], 10)
+    assert process.weights == {"python": 2, "low": 1, "one": 0}
+    assert process.capsules["solo"] == {"concurrency": 1, "mode": "strict", "weights": {"one": 0}}
     assert (process.busy, process.stopping, process.embedded, process.rss) == (1, True, True, 9)
     assert (work.process_id, work.thread_id, work.queue, work.run_at) == ("vm:7:abc", "t1", "low", 1_795_320_001.0)
     assert (work.job.klass, work.job.jid, work.job.queue) == ("A", "x", "low")
