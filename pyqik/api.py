@@ -27,8 +27,8 @@ What stands in a queue or a set may be no job. It is an entry like any other: `e
 
 All of this blocks. In async code, `await asyncio.to_thread(lambda: Stats().enqueued)`.
 
-Raises: redis.RedisError, wherever Redis is asked; nothing is repeated. An act whose reply was lost may be repeated: it
-happens once. ValueError for a URL that cannot be read; ConfigError if the environment has mistakes.
+Raises: redis.RedisError, wherever Redis is asked. An act whose reply was lost may be repeated: it happens once.
+ValueError for a URL that cannot be read; ConfigError if the environment has mistakes.
 """
 
 from __future__ import annotations
