@@ -60,7 +60,8 @@ class JobQueue:
     def __iter__(self) -> Iterator[QueueEntry]:
         """Its jobs, the one that was pushed last first, as in Ruby; read in pages as the iteration goes on.
 
-        Jobs may come and go meanwhile. One that stays is seen once; one that is pushed after the start is not.
+        Jobs may come and go meanwhile. One that stays is seen once. One that is pushed after the start is not seen,
+        unless all around it has gone.
         """
         return (QueueEntry(self._client, raw, self.name) for raw in self._payloads())
 
@@ -82,18 +83,27 @@ class JobQueue:
         return f"<{type(self).__name__} {self.name}>"
 
     def _payloads(self) -> Iterator[bytes]:
+        most = self.size
         at = 0
         anchors: list[bytes] = []
-        while True:
+        lost = False
+        while not lost or most > 0:
             page: Any = self._client.lrange(self._key, at, at + PAGE_SIZE)
             if anchors and page[:1] != anchors[:1]:
-                at, *page = RESUME.run(self._client, (self._key,), (PAGE_SIZE, at, *anchors)) or (0,)
-            yield from page[:PAGE_SIZE]
+                found = RESUME.run(self._client, (self._key,), (PAGE_SIZE, at, *anchors))
+                # Nothing of the last page is left, so that what follows stands where that page stood. It may be new.
+                lost = lost or not found
+                at = found[0] if found else max(0, at - PAGE_SIZE)
+                page = found[1:] if found else self._client.lrange(self._key, at, at + PAGE_SIZE)
+            # Otherwise a reader who is slower than the queue would follow it for ever.
+            seen = page[: min(PAGE_SIZE, most)] if lost else page[:PAGE_SIZE]
+            yield from seen
             if len(page) <= PAGE_SIZE:
                 return
-            # The job that comes next cannot have been deleted by whoever reads this: he has not seen it yet.
-            anchors = [page[PAGE_SIZE], page[PAGE_SIZE - 1]]
+            # First the one that comes next: whoever reads this cannot have deleted it yet.
+            anchors = [page[PAGE_SIZE], *reversed(seen)]
             at += PAGE_SIZE
+            most -= len(seen)
 
 
 def queue_names(client: redis.Redis) -> list[str]:
