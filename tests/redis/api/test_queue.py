@@ -191,8 +191,8 @@ def test_two_operators_who_delete_everything_at_once_leave_nothing(redis: redis_
     assert low.size == 0
 
 
-# The last four have found mistakes.
-@pytest.mark.parametrize("seed", [*range(10), 130, 135, 158, 172])
+# The last five have found mistakes.
+@pytest.mark.parametrize("seed", [*range(10), 130, 135, 158, 172, 1037])
 def test_whatever_happens_what_stays_is_seen_exactly_once(redis: redis_py.Redis, low: Queue, seed: int) -> None:
     chance = random.Random(seed)
     push(redis, range(MANY))
