@@ -24,6 +24,7 @@ from pyqik.wire.presence import Running
 from pyqik.wire.statistics import Executions
 from pyqik.worker import stacks
 from pyqik.worker.fetcher import PREFETCH_PATIENCE, Fetcher
+from pyqik.worker.handlers import Handlers
 from pyqik.worker.metrics import ExecutionCounter
 from pyqik.worker.outcome import Outcome
 from pyqik.worker.processor import Policy, Processor, Run
@@ -200,6 +201,8 @@ def build_manager(
             middleware=cast(Sequence[ServerMiddleware], config.server_middleware),
             max_retries=config.max_retries,
             log_arguments=config.log_arguments,
+            default_retry=config.default_job_options.get("retry", True),
+            handlers=Handlers(config.error_handlers, config.death_handlers),
         ),
         clock,
         concurrency=config.total_concurrency,
