@@ -14,12 +14,8 @@ from typing import Final
 Subscriber = Callable[..., None]
 
 #: name → the fields that come with it. `unit` is a `pyqik.wire.broker.UnitOfWork`, `error` a BaseException or None,
-#: `outcome` a `pyqik.worker.outcome.Outcome`, `elapsed` seconds, `identity` the process as the Web UI names it.
+#: `outcome` a `pyqik.worker.outcome.Outcome`, `elapsed` seconds.
 EVENTS: Final[dict[str, tuple[str, ...]]] = {
-    "process.startup": ("identity",),
-    "process.quiet": ("identity",),
-    "process.shutdown": ("identity",),
-    "process.heartbeat": ("identity",),
     "fetch.taken": ("count",),
     "fetch.idle": (),
     "fetch.paused": ("queues",),

@@ -26,7 +26,6 @@ from redis.exceptions import RedisError
 
 from pyqik.core.clock import SystemClock
 from pyqik.core.config import Config
-from pyqik.core.events import events
 from pyqik.jobs import process
 from pyqik.jobs.registry import registry
 from pyqik.wire import presence
@@ -34,6 +33,7 @@ from pyqik.wire.broker import recover
 from pyqik.wire.connection import open_redis
 from pyqik.worker import logs
 from pyqik.worker.channel import Channel, Message
+from pyqik.worker.hooks import Hooks
 from pyqik.worker.manager import build_manager
 from pyqik.worker.signals import MEANINGS, SignalInbox
 
@@ -63,13 +63,18 @@ class Child:
         self._orphaned_at: float | None = None
         self._ended = threading.Event()
         self._clean = False
+        self._hooks = Hooks()
         self._manager = build_manager(config, identity, registry, SystemClock(), self._on_end)
 
     def run(self, early: Sequence[Message]) -> int:
         """Run until told to stop; the exit status. `early` are orders that came during the start."""
-        events.emit("process.startup", identity=self._identity)
+        try:
+            self._hooks.startup()
+        except (Exception, SystemExit):
+            return EXIT_START_FAILED
         for message in early:
             self._obey(message)
+        self._wait(0.0)  # What came while the hooks ran: a stop, for instance, and then no job is taken.
         self._manager.start()
         self._channel.send("ready", config=self._config.to_dict())
         next_report = 0.0
@@ -84,9 +89,10 @@ class Child:
         self._manager.join(1.0)
         if self._orphaned_at is not None:
             self._clear_record()
-        events.emit("process.shutdown", identity=self._identity)
         self._report()
         self._channel.send("bye")
+        threading.Thread(target=self._end_without_supervisor, name="pyqik-end", daemon=True).start()
+        self._hooks.shutdown()
         return EXIT_OK if self._clean else EXIT_ENGINE_DIED
 
     def _wait(self, timeout: float) -> None:
@@ -114,7 +120,7 @@ class Child:
         if not self._manager.is_quiet:
             log.info("quiet: no new jobs; those that run go on")
             self._manager.quiet()
-            events.emit("process.quiet", identity=self._identity)
+            self._hooks.quiet()
         self._report()
 
     def _stop(self, timeout: float) -> None:
@@ -141,6 +147,14 @@ class Child:
         log.error("the supervisor is gone; giving the jobs back")
         self._orphaned_at = time.monotonic()
         self._stop(0.0)
+
+    def _end_without_supervisor(self) -> None:
+        """The supervisor would kill this process if a shutdown hook hangs; without one it ends by itself."""
+        while not self._channel.closed:
+            select.select([self._channel], [], [])
+            self._channel.receive()
+        time.sleep(ORPHAN_PATIENCE)
+        os._exit(EXIT_OK)
 
     def _clear_record(self) -> None:
         """What the supervisor does for a child that has ended: give back what it held, and take it off the list."""

@@ -21,7 +21,6 @@ import structlog
 from redis.exceptions import RedisError
 
 from pyqik.core.clock import Clock
-from pyqik.core.events import events
 from pyqik.wire import presence, statistics
 from pyqik.wire.presence import BEAT_INTERVAL, ProcessInfo, Running
 from pyqik.wire.statistics import Executions
@@ -160,7 +159,6 @@ class Heartbeat:
             rss_kb=process.rss_kb(),
             lease=self._lease,
         )
-        events.emit("process.heartbeat", identity=identity)
         if signal is not None:
             log.info("remote signal", identity=identity, signal=signal)
             self._on_signal(identity, signal)

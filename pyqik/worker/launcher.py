@@ -18,12 +18,12 @@ import structlog
 
 from pyqik.core.clock import Clock, SystemClock
 from pyqik.core.config import Config
-from pyqik.core.events import events
 from pyqik.jobs.registry import Registry, registry
 from pyqik.wire.connection import open_redis
 from pyqik.wire.presence import ProcessInfo, Running
 from pyqik.wire.statistics import Executions
 from pyqik.worker.heartbeat import Heartbeat, resident_kb
+from pyqik.worker.hooks import Hooks
 from pyqik.worker.identity import make_identity, process_info
 from pyqik.worker.manager import Manager, build_manager
 from pyqik.worker.recovery import Recovery
@@ -52,6 +52,7 @@ class Launcher:
             scheduled_average=config.average_scheduled_poll_interval,
         )
         self._recovery = Recovery(self._client, clock)
+        self._hooks = Hooks()
 
     @property
     def identity(self) -> str:
@@ -59,36 +60,41 @@ class Launcher:
         return self._info.identity
 
     def start(self) -> None:
-        """Begin to take jobs; returns at once."""
+        """Run the startup hooks and begin to take jobs. Raises: what a startup hook raises."""
+        try:
+            self._hooks.startup()
+        except BaseException:
+            self._client.close()
+            raise
         self._recovery.start()
         self._heartbeat.start()
         self._heartbeat.add(_ThisProcess(self._info, self._manager))
         if self._config.poll:
             self._poller.start()
         self._manager.start()
-        events.emit("process.startup", identity=self.identity)
 
     def quiet(self) -> None:
         """Take no new jobs; those that run go on."""
         self._poller.stop()
         self._manager.quiet()
         self._heartbeat.poke()
-        events.emit("process.quiet", identity=self.identity)
+        self._hooks.quiet()
 
     def stop(self, timeout: float | None = None) -> bool:
-        """Stop within `timeout` seconds (default: the configuration's) plus `UNWIND`.
+        """Stop within `timeout` seconds (default: the configuration's) plus `UNWIND`, plus what shutdown hooks take.
 
         Returns whether every job has ended, finished or given back. Otherwise the rest is given back all the same.
         """
         self._poller.stop()
         self._manager.finish()
+        self._hooks.quiet()
         ended = self._manager.join(self._config.timeout if timeout is None else timeout)
         if not ended:
             self._manager.interrupt()
             ended = self._manager.join(UNWIND)
-        events.emit("process.shutdown", identity=self.identity)
         self._recovery.give_back(self.identity, list(self._config.all_queues), lambda count: None)
         self._recovery.stop(UNWIND)
+        self._hooks.shutdown()
         self._heartbeat.stop(UNWIND)
         if self._config.poll:
             self._poller.join(UNWIND)
