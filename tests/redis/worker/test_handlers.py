@@ -212,9 +212,9 @@ def test_what_is_no_job_is_told_without_a_payload_and_with_its_bytes(
 ) -> None:
     redis.lpush("queue:a", b"{no json")
 
-    run_queued(redis_url, ["a"], **diary.handlers)
+    with running(redis_url, "a", **diary.handlers):
+        wait_until(lambda: diary.errors)
 
-    wait_until(lambda: diary.errors)
     ((error, told),) = diary.errors
     assert isinstance(error, pyqik.InvalidPayload)
     assert (error.raw, told, diary.deaths) == (b"{no json", None, [])
