@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from pyqik.jobs.arguments import ArgumentsCheck
+from pyqik.jobs.foreign import heed_foreign_fields
 from pyqik.wire.payload import Payload
 
 
@@ -51,8 +52,8 @@ class Runnable(Protocol):
 class JobDefinition:
     """A job as it was declared.
 
-    `options` are the payload fields that it was declared with, `queue` and `retry` always among them; `source` says
-    where the author wrote it, and tells a reloaded definition from another one of the same name. `create` makes a run.
+    `options` are the payload fields that its author gave, without any default; `source` says where the author wrote
+    it, and tells a reloaded definition from another one of the same name.
     """
 
     name: str
@@ -65,3 +66,9 @@ class JobDefinition:
     def check_arguments(self, args: Sequence[object]) -> None:
         """Raise WrongArguments, which names no values, if `args` do not fit the job's signature."""
         self.arguments.check(args)
+
+    def instantiate(self, payload: Payload) -> Runnable:
+        """A new run of the job, for `payload`. Raises: WrongArguments if its arguments are encrypted."""
+        if "bid" in payload.fields or "encrypt" in payload.fields:
+            heed_foreign_fields(payload)
+        return self.create(payload)

@@ -26,6 +26,7 @@ from pyqik.wire.statistics import Executions
 from pyqik.worker import stacks
 from pyqik.worker.board import Board
 from pyqik.worker.fetcher import PROBE_INTERVAL
+from pyqik.worker.handlers import Handlers
 from pyqik.worker.manager import Manager
 from pyqik.worker.metrics import ExecutionCounter
 from pyqik.worker.processor import Policy, Processor
@@ -62,6 +63,8 @@ class Capsules:
             middleware=cast(Sequence[ServerMiddleware], config.server_middleware),
             max_retries=config.max_retries,
             log_arguments=config.log_arguments,
+            default_retry=config.default_job_options.get("retry", True),
+            handlers=Handlers(config.error_handlers, config.death_handlers),
         )
         processor = Processor(registry, policy, clock, stopping=lambda: self._quiet)
         limits = DeadLimits(config.dead_max_jobs, config.dead_timeout)

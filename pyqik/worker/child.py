@@ -34,6 +34,7 @@ from pyqik.jobs.registry import registry
 from pyqik.worker import logs
 from pyqik.worker.capsules import Capsules
 from pyqik.worker.channel import Channel, Message
+from pyqik.worker.hooks import Hooks
 from pyqik.worker.signals import MEANINGS, SignalInbox
 
 log = structlog.get_logger("pyqik")
@@ -65,13 +66,18 @@ class Child:
         self._orphaned_at: float | None = None
         self._ended = threading.Event()
         self._clean = False
+        self._hooks = Hooks()
         self._capsules = Capsules(config, identity, registry, SystemClock(), self._on_end, board_fileno)
 
     def run(self, early: Sequence[Message]) -> int:
         """Run until told to stop; the exit status. `early` are orders that came during the start."""
-        events.emit("process.startup", identity=self._identity)
+        try:
+            self._hooks.startup()
+        except (Exception, SystemExit):
+            return EXIT_START_FAILED
         for message in early:
             self._obey(message)
+        self._wait(0.0)  # What came while the hooks ran: a stop, for instance, and then no job is taken.
         self._capsules.start()
         self._channel.send("ready", config=self._config.to_dict())
         next_report = 0.0
@@ -85,9 +91,9 @@ class Child:
             self._check_deadline()
         status = EXIT_OK if self._clean else EXIT_SUPERSEDED if self._capsules.superseded else EXIT_ENGINE_DIED
         ended = self._capsules.join(1.0) if self._clean else self._unwind()
-        events.emit("process.shutdown", identity=self._identity)
         self._report()
         self._channel.send("bye")
+        self._hooks.shutdown()
         if not ended and not self._clean:
             log.error("ending in the middle of jobs", running=len(self._capsules.running()))
             os._exit(status)
@@ -120,7 +126,7 @@ class Child:
         if not self._capsules.is_quiet:
             log.info("quiet: no new jobs; those that run go on")
             self._capsules.quiet()
-            events.emit("process.quiet", identity=self._identity)
+            self._hooks.quiet()
         self._report()
 
     def _stop(self, timeout: float) -> None:

@@ -12,8 +12,8 @@ import math
 import random
 import traceback
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pyqik.core.errors import Discard, Interruption, InvalidPayload, JobNotRegistered, Kill, RetryIn
@@ -59,11 +59,20 @@ class Outcome:
     error: BaseException | None = None
     #: No retry is left: the job's `retries_exhausted` is called.
     exhausted: bool = False
+    #: The payload's fields that the failure sets.
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
         """Whether it counts as a failure in Sidekiq's statistics."""
         return self.ending in (Ending.RETRIED, Ending.DIED, Ending.DROPPED)
+
+    @property
+    def given_up(self) -> bool:
+        """Whether an error was its end, in the dead set or not: death handlers are called. A `Discard` is no error."""
+        if self.ending is Ending.DISCARDED:
+            return not isinstance(self.error, Discard)
+        return self.ending in (Ending.DIED, Ending.DROPPED)
 
 
 DONE: Final = Outcome(Ending.DONE, GONE)
@@ -98,7 +107,7 @@ def decide(
     if isinstance(error, Kill):
         return failure.died(exhausted=True, keep=True)
     if failure.retry is False and not unknown:
-        return Outcome(Ending.DROPPED, GONE, error)
+        return failure.dropped(Ending.DROPPED, exhausted=False)
     if failure.exhausted(max_retries):
         return failure.died(exhausted=True, keep=unknown)
     return failure.retried(retry_in, jitter)
@@ -219,8 +228,12 @@ class _Failure:
 
     def died(self, *, exhausted: bool, keep: bool) -> Outcome:
         if self.payload.get("dead") is False and not keep:
-            return Outcome(Ending.DROPPED, GONE, self.error, exhausted)
-        return Outcome(Ending.DIED, self._entry(keys.DEAD, self.now), self.error, exhausted)
+            return self.dropped(Ending.DROPPED, exhausted=exhausted)
+        return Outcome(Ending.DIED, self._entry(keys.DEAD, self.now), self.error, exhausted, self.changes)
+
+    def dropped(self, ending: Ending, *, exhausted: bool) -> Outcome:
+        # As Sidekiq's death handlers see it, since 8.0.8: only what is in no set has this field.
+        return Outcome(ending, GONE, self.error, exhausted, {**self.changes, "discarded_at": self.now})
 
     def retried(self, retry_in: RetryRule | None, jitter: Callable[[int], int]) -> Outcome:
         count = max(0, min(self.count, BACKOFF_LIMIT))
@@ -230,7 +243,7 @@ class _Failure:
         if answer is KILL:
             return self.died(exhausted=True, keep=False)
         if answer is DISCARD:
-            return Outcome(Ending.DISCARDED, GONE, self.error)
+            return self.dropped(Ending.DISCARDED, exhausted=False)
         delay = min(answer, DELAY_LIMIT) if isinstance(answer, (int, float)) and answer > 0 else count**4 + 15
         return self._retry_after(delay + jitter(10 * (count + 1)))
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -25,6 +25,7 @@ from pyqik.jobs.registry import Registry
 from pyqik.wire.broker import UnitOfWork
 from pyqik.wire.payload import Payload, decode
 from pyqik.worker.board import Board
+from pyqik.worker.handlers import Handlers
 from pyqik.worker.outcome import (
     DONE,
     Ending,
@@ -77,6 +78,9 @@ class Policy:
     middleware: Sequence[ServerMiddleware] = ()
     max_retries: int = 25
     log_arguments: bool = False
+    #: `retry` of a payload that has none, if its job says nothing either.
+    default_retry: bool | int = True
+    handlers: Handlers = field(default_factory=Handlers)
 
 
 class Processor:
@@ -98,6 +102,8 @@ class Processor:
         except InvalidPayload as error:
             log.error("not a job; kept in the dead set", queue=unit.queue, bytes=len(unit.raw), error=str(error))
             events.emit("payload.invalid", raw=unit.raw, error=error)
+            error.raw = unit.raw
+            self._policy.handlers.invalid(error)
             return invalid(unit, error, self._clock.time())
         try:
             definition = self._registry.get(payload.job_class)
@@ -115,7 +121,7 @@ class Processor:
                 if proceed:
                     args = payload.args
                     definition.check_arguments(args)
-                    run.runnable = definition.create(payload)
+                    run.runnable = definition.instantiate(payload)
                     run.runnable.perform(*args)
         except BaseException as error:
             return self._failed(run, error)
@@ -133,7 +139,7 @@ class Processor:
                 if proceed:
                     args = payload.args
                     definition.check_arguments(args)
-                    run.runnable = definition.create(payload)
+                    run.runnable = definition.instantiate(payload)
                     await run.runnable.perform(*args)
         except BaseException as error:
             if run.cancelled and was_interrupted(error, (asyncio.CancelledError,)):
@@ -173,18 +179,19 @@ class Processor:
             # The job must not be lost because its end could not be judged, nor come back at once for ever.
             log.exception("could not decide how the job ended; it is retried unchanged", **self._named(run))
             outcome = undecided(error, self._clock.time())
+        self._handle(run, outcome, error)
         self._account(run, outcome, error)
         return outcome
 
     def _decide(self, run: Run, error: BaseException) -> Outcome:
-        definition, runnable = run.definition, run.runnable
+        definition, runnable, default_retry = run.definition, run.runnable, self._policy.default_retry
         outcome = decide(
             run.unit,
             run.payload,
             error,
             now=self._clock.time(),
             max_retries=self._policy.max_retries,
-            default_retry=definition.options.get("retry", True) if definition else True,
+            default_retry=definition.options.get("retry", default_retry) if definition else default_retry,
             retry_in=None if runnable is None else self._guarded(run, runnable),
         )
         if outcome.exhausted and runnable is not None and isinstance(error, Exception):
@@ -195,6 +202,13 @@ class Processor:
             except BaseException:
                 log.exception("retries_exhausted raised", **self._named(run))
         return outcome
+
+    def _handle(self, run: Run, outcome: Outcome, error: BaseException) -> None:
+        """Before anything is counted or written: should the process end in the middle of it, the job is given back."""
+        if outcome.given_up:
+            self._policy.handlers.died(Payload({**decode(run.unit.raw).fields, **outcome.changes}), error)
+        if outcome.failed or outcome.given_up:
+            self._policy.handlers.failed(error, run.payload)
 
     def _guarded(self, run: Run, runnable: Runnable) -> Callable[[int, Exception], Any]:
         """An error inside `retry_in` means the usual back-off, as in Sidekiq."""
