@@ -113,6 +113,15 @@ the job or the push; an exception of the job is raised at its `yield`::
 fields are in `pyqik.core.events.EVENTS`.
 
 
+Reading Redis
+=============
+`pyqik.api` has what Ruby's `require "sidekiq/api"` has: `Queue`, `ScheduledSet`, `RetrySet`, `DeadSet`, `ProcessSet`,
+`WorkSet`, `Stats` and `History`, for scripts and consoles, whichever language wrote what they read::
+
+    for entry in pyqik.api.RetrySet().scan("Billing::"):    # after `import pyqik.api`
+        entry.retry()                                       # or kill, delete, reschedule, add_to_queue
+
+
 Errors
 ======
 `PyqikError` is the base of what pyqik raises:

@@ -92,6 +92,11 @@ class Client:
             raise
         return pushed
 
+    @property
+    def connection(self) -> redis.Redis:
+        """The redis-py client through which it pushes."""
+        return self._redis
+
     def close(self) -> None:
         """Close its connections, if it opened them."""
         if self._owned:

@@ -157,7 +157,7 @@ class Manager:
                 self._on_loop -= 1
             else:
                 self._in_threads -= 1
-            self._pace += PACE_WEIGHT * (run.elapsed - self._pace)
+                self._pace += PACE_WEIGHT * (run.elapsed - self._pace)
             if outcome.ending is not Ending.INTERRUPTED:
                 known = run.payload.display_class if run.definition else None
                 executions.append((known, run.elapsed, outcome is not DONE and outcome.failed))
@@ -202,8 +202,8 @@ class Manager:
             else:
                 self._give_back(unit)
         if plain:
-            # More threads would not make such short jobs any faster. If this one is not short, `rest` wakes the others.
-            self._threads.submit(plain, 1 if self._pace < SHORT else len(plain))
+            # More threads than one would not make short jobs faster. If one is not short, `_rouse` wakes the others.
+            self._threads.submit(plain, len(plain) if self._pace >= SHORT else int(self._threads.asleep()))
         if tasks:
             self._tasks.submit(tasks)
 
@@ -214,6 +214,7 @@ class Manager:
 
     def take_back(self, patience: float) -> Iterable[UnitOfWork]:
         """What waits for a thread and will not get one soon: a job has been running for longer than `patience`."""
+        self._rouse()
         surplus = self._threads.backlog() - self._threads.idle()
         if surplus <= 0 or (patience and self._busy_for() <= patience):
             return ()
@@ -226,15 +227,20 @@ class Manager:
         backlog = self._threads.backlog()
         enough = self._prefetch() // 2
         self._wake_at = enough if backlog > enough else math.inf
-        if backlog and self._threads.idle():
-            if self._busy_for() <= SHORT:
-                return LOOK_AGAIN
-            self._threads.wake_all()
+        if backlog and self._threads.idle() and not self._rouse():
+            return LOOK_AGAIN
         if backlog > enough:
             return SETTLE_WITHIN
         if self._finished or self._returned:
             return 0.0
         return PREFETCH_PATIENCE if backlog else OVERTAKE_INTERVAL if self._stuck else IDLE_TAKE
+
+    def _rouse(self) -> bool:
+        """Wake every thread if jobs wait behind one that is not short after all; whether that was so."""
+        late = self._threads.backlog() > 0 and self._busy_for() > SHORT
+        if late:
+            self._threads.wake_all()
+        return late
 
     def _room_in_threads(self) -> int:
         if self._registry.has_async and not self._registry.has_plain:

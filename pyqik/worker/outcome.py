@@ -20,7 +20,7 @@ from pyqik.core.errors import Discard, Interruption, InvalidPayload, JobNotRegis
 from pyqik.jobs.definition import DISCARD, KILL, RetryDecision
 from pyqik.wire import keys
 from pyqik.wire.broker import FRONT, GONE, Place, UnitOfWork
-from pyqik.wire.payload import Payload, dead_entry, patch
+from pyqik.wire.payload import Payload, dead_entry, patch, seconds
 
 #: Characters of an error message that are stored, as in Sidekiq.
 MESSAGE_LIMIT: Final = 10_000
@@ -34,8 +34,6 @@ DELAY_LIMIT: Final = 316_000_000.0
 UNDECIDED_DELAY: Final = 60.0
 #: A payload's own count is believed up to here; beyond a few thousand digits it could not be written back.
 COUNT_LIMIT: Final = 2**53
-#: Epoch milliseconds, some 30,000 years from now: a larger timestamp is none.
-TIMESTAMP_LIMIT: Final = 1e15
 
 
 class Ending(enum.Enum):
@@ -242,10 +240,3 @@ class _Failure:
 
     def _entry(self, key: str, score: float) -> Place:
         return Place("add", key, score, patch(self.unit.raw, self.changes))
-
-
-def seconds(value: object, default: float) -> float:
-    """A payload's timestamp as epoch seconds: Sidekiq 8 writes integer milliseconds, 6 and 7 float seconds."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > TIMESTAMP_LIMIT:
-        return default
-    return value / 1000 if isinstance(value, int) else value

@@ -60,6 +60,10 @@ class ThreadRunner:
         self._waiting.put(runs)
         self._waiting.wake(wake)
 
+    def asleep(self) -> bool:
+        """Whether every thread sleeps."""
+        return self._waiting.sleepers == len(self._slots)
+
     def wake_all(self) -> None:
         """Let every idle thread look for work."""
         self._waiting.wake(len(self._slots))

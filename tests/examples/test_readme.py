@@ -95,8 +95,17 @@ def test_middleware_and_events_are_declared_as_shown(tmp_path: Path) -> None:
     assert config.server_middleware == (names["with_locale"],)
 
 
+def test_redis_is_read_as_shown(tmp_path: Path, redis: redis_py.Redis, capsys: pytest.CaptureFixture[str]) -> None:
+    redis.zadd("retry", {'{"class":"Billing::Remind","error_class":"Timeout::Error","queue":"python"}': 1})
+
+    run(blocks("python")[4], tmp_path)
+
+    assert (redis.zcard("retry"), redis.llen("queue:python")) == (0, 1)
+    assert capsys.readouterr().out == "0 {}\n"
+
+
 def test_every_python_block_has_a_test() -> None:
-    assert len(blocks("python")) == 4
+    assert len(blocks("python")) == 5
 
 
 def test_the_toml_file_is_a_configuration(tmp_path: Path) -> None:

@@ -63,12 +63,12 @@ def test_a_thousand_run_at_a_time_on_one_loop_beside_job_threads(
     push(redis, "async", range(1200), "Join")
 
     with running(redis_url, "async", "plain", async_concurrency=1000, timeout=30) as launcher:
-        wait_until(lambda: crowd.size == 1000, 20, "a thousand run")
+        wait_until(lambda: crowd.size == 1000, 60, "a thousand run")
         push(redis, "plain", range(50))
-        wait_until(lambda: len(book.order) == 50, message="plain jobs run beside them")
+        wait_until(lambda: len(book.order) == 50, 60, "plain jobs run beside them")
         shown = len(launcher._engine.capsules.running())
         crowd.let_go()
-        book.wait_settled(1250, 30)
+        book.wait_settled(1250, 60)
 
     assert (crowd.largest, len(crowd.loops), shown) == (1000, 1, 1000)
     assert left_behind(redis) == {}
