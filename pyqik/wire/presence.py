@@ -109,7 +109,10 @@ def beat(
         *("info", info.to_json(), "busy", len(running), "beat", now, "rtt_us", rtt_us),
         *("quiet", "true" if quiet else "false", "rss", rss_kb, "concurrency", info.concurrency),
     ]
-    arguments: list[bytes | str | int | float] = [info.identity, BEAT_TTL, lease, len(fields), *fields]
+    arguments: list[bytes | str | int | float] = [
+        *(info.identity, BEAT_TTL, lease, keys.landings(info.identity), len(fields)),
+        *fields,
+    ]
     for job in running:
         arguments += (job.tid, job.token, job.run_at)
     identity = info.identity

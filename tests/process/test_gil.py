@@ -12,6 +12,9 @@ from tests.process.test_host_death import LEASE, SHORT, TOOK_OVER
 from tests.support.jobs import Zoo
 from tests.support.wait import wait_until
 
+#: Seconds for which the job holds the GIL.
+HOLD = 4 * LEASE
+
 
 def test_a_job_that_holds_the_gil_for_longer_than_the_lease_is_shown_and_not_taken_over(
     start_work: StartWork, redis: redis_py.Redis, zoo: Zoo
@@ -19,7 +22,7 @@ def test_a_job_that_holds_the_gil_for_longer_than_the_lease_is_shown_and_not_tak
     other = start_work("-q", "elsewhere", environment=SHORT)
     work = start_work("-c", "2", environment=SHORT)
     identity = work.identities[0]
-    raw = payload("Zoo::HoldTheGil", 2 * LEASE, jid="job")
+    raw = payload("Zoo::HoldTheGil", HOLD, jid="job")
     push(redis, raw)
     zoo.wait_for_runs(1)
     work_of: list[bytes] = wait_until(lambda: redis.execute_command("HVALS", f"{identity}:work"))

@@ -44,8 +44,8 @@ def test_children_whose_supervisor_was_killed_give_their_jobs_back_and_end_withi
 
     assert watch.seconds < 5
     wait_until(lambda: traces(redis) == {})
-    assert sorted(next_in_queue(redis)[:4]) == sorted(unfinished)
-    assert next_in_queue(redis)[4:] == waiting
+    # In no certain order: one child may hold, for a moment, what stands behind the jobs that the other one gives back.
+    assert sorted(next_in_queue(redis)) == sorted([*unfinished, *waiting])
     assert set(map(len, places(redis).values())) == {1}
     assert (zoo.overlaps(), zoo.ended()) == ([], [])
 

@@ -66,7 +66,7 @@ def test_a_thousand_run_at_a_time_on_one_loop_beside_job_threads(
         wait_until(lambda: crowd.size == 1000, 60, "a thousand run")
         push(redis, "plain", range(50))
         wait_until(lambda: len(book.order) == 50, 60, "plain jobs run beside them")
-        shown = len(launcher._capsules.running())
+        shown = len(launcher._engine.capsules.running())
         crowd.let_go()
         book.wait_settled(1250, 60)
 
