@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, TextIO, cast
 
-from pyqik.core.config import Config
+from pyqik.core.config import Capsule, Config
 from pyqik.core.config.layer import Layer
 from pyqik.core.config.queues import queue_with_weight
 from pyqik.core.config.redis_url import redacted
@@ -54,6 +54,7 @@ _SWITCHES: Final = (
 _LISTS: Final = (
     (("-q", "--queue"), "queues", "NAME[,WEIGHT]", "a queue to serve; replaces the queues of files and code"),
     (("-r", "--require"), "require", "MODULE", "a module that registers jobs, as in `import`"),
+    (("--capsule",), "capsules", "NAME=THREADS:QUEUE,...", "queues with threads of their own"),
     (("--label",), "labels", "TEXT", "shown beside the process in Sidekiq's Web UI"),
 )
 
@@ -106,11 +107,27 @@ def flags_layer(arguments: argparse.Namespace) -> Layer:
             continue
         if isinstance(value, str):
             layer.set_text(name, value)
+        elif name == "capsules":
+            layer.values[name] = tuple(_capsules(value, layer))
         elif name != "queues":
             layer.values[name] = value
         elif weights := _weights(value, layer):
             layer.values[name] = weights
     return layer
+
+
+def _capsules(texts: Iterable[str], layer: Layer) -> Iterator[Capsule]:
+    for text in texts:
+        name, _, rest = text.partition("=")
+        threads, colon, queues = rest.partition(":")
+        if not (name and colon and threads.isascii() and threads.isdigit()):
+            layer.refuse(f'capsule "{text}" cannot be read; write --capsule {name or "reports"}=2:QUEUE,QUEUE')
+            continue
+        try:
+            yield Capsule(name=name, concurrency=int(threads), queues=queues.split(","))
+        except ConfigError as error:
+            for mistake in error.mistakes:
+                layer.refuse(mistake)
 
 
 def _weights(texts: Iterable[str], layer: Layer) -> dict[str, int]:
@@ -199,10 +216,14 @@ def _report(loaded: Loaded | None, mistakes: Sequence[str], warnings: list[str])
     _say([f"jobs ({len(names)}): {', '.join(names) or 'none'}"])
     if loaded:
         config = loaded.config
-        queues = ", ".join(f"{name} {weight}" if weight else name for name, weight in config.all_queues.items())
-        _say([f"queues ({config.queue_mode}): {queues}"])
+        _say(_described(capsule) for capsule in config.all_capsules)
     _say(f"warning: {warning}" for warning in warnings)
     _say(f"mistake: {mistake}" for mistake in mistakes)
+
+
+def _described(capsule: Capsule) -> str:
+    queues = ", ".join(f"{name} {weight}" if weight else name for name, weight in capsule.weights.items())
+    return f"capsule {capsule.name}, {capsule.concurrency} threads: queues ({capsule.queue_mode}): {queues}"
 
 
 def _say(lines: Iterable[str], stream: TextIO | None = None) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 Subscriber = Callable[..., None]
 
 #: name → the fields that come with it. `unit` is a `pyqik.wire.broker.UnitOfWork`, `error` a BaseException or None,
-#: `outcome` a `pyqik.worker.outcome.Outcome`, `elapsed` seconds.
+#: `outcome` a `pyqik.worker.outcome.Outcome`, `elapsed` seconds, `job` the class and the jid of an async job, or None.
 EVENTS: Final[dict[str, tuple[str, ...]]] = {
     "fetch.taken": ("count",),
     "fetch.idle": (),
@@ -29,6 +29,7 @@ EVENTS: Final[dict[str, tuple[str, ...]]] = {
     "payload.invalid": ("raw", "error"),
     "redis.lost": ("error",),
     "redis.restored": ("downtime",),
+    "loop.blocked": ("job", "seconds"),
     "schedule.promoted": ("count",),
 }
 
@@ -40,7 +41,8 @@ class Events:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._subscribers: dict[str, tuple[Subscriber, ...]] = {}
+        #: By event; empty as long as nobody listens to anything, so that the hottest places need not even emit.
+        self.subscribers: dict[str, tuple[Subscriber, ...]] = {}
 
     def subscribe(self, name: str, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber(**fields)` at each event called `name`; returns a function that ends it.
@@ -50,7 +52,7 @@ class Events:
         if name not in EVENTS:
             raise KeyError(f"there is no event {name!r}; the events are: {', '.join(sorted(EVENTS))}")
         with self._lock:
-            self._subscribers[name] = (*self._subscribers.get(name, ()), subscriber)
+            self.subscribers[name] = (*self.subscribers.get(name, ()), subscriber)
         return lambda: self._unsubscribe(name, subscriber)
 
     def on(self, name: str) -> Callable[[Subscriber], Subscriber]:
@@ -64,7 +66,7 @@ class Events:
 
     def emit(self, name: str, **fields: object) -> None:
         """Tell every subscriber of `name`. Never raises."""
-        subscribers = self._subscribers.get(name)
+        subscribers = self.subscribers.get(name)
         if subscribers is None:
             return
         for subscriber in subscribers:
@@ -75,11 +77,11 @@ class Events:
 
     def _unsubscribe(self, name: str, subscriber: Subscriber) -> None:
         with self._lock:
-            rest = tuple(s for s in self._subscribers.get(name, ()) if s is not subscriber)
+            rest = tuple(s for s in self.subscribers.get(name, ()) if s is not subscriber)
             if rest:
-                self._subscribers[name] = rest
+                self.subscribers[name] = rest
             else:
-                self._subscribers.pop(name, None)
+                self.subscribers.pop(name, None)
 
 
 #: The bus of this process.

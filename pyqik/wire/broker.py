@@ -37,12 +37,13 @@ class UnitOfWork:
     """A payload that this process holds. `token` names the take, as the same jid may exist twice.
 
     One that a blocking move has just landed has no token yet: it stands on the landing list, and gets its token from
-    the next take.
+    the next take. `slot` says where it runs, -1 as long as it does not.
     """
 
     token: bytes
     queue: str
     raw: bytes
+    slot: int = -1
 
     @property
     def order(self) -> tuple[int, int]:
@@ -90,25 +91,43 @@ class Taken:
     def read(cls, reply: Any) -> Taken:
         """Read the reply of `take.lua`."""
         paused, flat, repeated = reply
-        units = [UnitOfWork(flat[i], flat[i + 1].decode(), flat[i + 2]) for i in range(0, len(flat), 3)]
+        parts = iter(flat)
+        units = [UnitOfWork(token, queue.decode(), raw) for token, queue, raw in zip(parts, parts, parts, strict=True)]
         return cls(tuple(name.decode() for name in paused), units, repeated == b"1")
 
 
 NOTHING: Final = Taken()
-_NONE: Final[Mapping[str, int]] = {}
+NONE_STARTED: Final[Mapping[str, int]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A capsule's part of its process's in-flight record: it is the `number`th of `count` (from 0), and numbers its
+    takes so that no two capsules use the same number.
+    """
+
+    capsule: str = "default"
+    number: int = 0
+    count: int = 1
+
+    def holds(self, token: bytes) -> bool:
+        """Whether a take of this capsule made `token`."""
+        take, _, index = token.partition(b":")
+        return index.isdigit() and int(take) % self.count == self.number
 
 
 class Broker:
-    """The in-flight record of one process, reached over one connection by one thread."""
+    """The in-flight record of one process, or a capsule's part of it, reached over one connection by one thread."""
 
-    def __init__(self, client: redis.Redis, identity: str, limits: DeadLimits) -> None:
+    def __init__(self, client: redis.Redis, identity: str, limits: DeadLimits, part: Part = Part()) -> None:
         self.identity = identity
+        self._part = part
         self._client = client
         self._limits = limits
         self._line = Line(client)
         self._in_flight = keys.in_flight(identity)
         self._settle_keys = (self._in_flight, keys.QUEUES, keys.DEAD)
-        self._take_number = 0
+        self._take_number = part.number
         self._take_unanswered = False
 
     def exchange(
@@ -119,7 +138,7 @@ class Broker:
         *,
         adopt: bool,
         now: float,
-        started: Mapping[str, int] = _NONE,
+        started: Mapping[str, int] = NONE_STARTED,
     ) -> Taken:
         """Settle `endings` and take up to `count` units from `queues`, in that order, in one round trip.
 
@@ -139,9 +158,9 @@ class Broker:
         taking = bool(queues) and (count > 0 or adopt or bool(started) or self._take_unanswered)
         if taking:
             if not self._take_unanswered:
-                self._take_number += 1
+                self._take_number += self._part.count
                 self._take_unanswered = True
-            arguments: list[bytes | str | int | float] = [self._take_number, count, int(adopt)]
+            arguments: list[bytes | str | int | float] = [self._part.capsule, self._take_number, count, int(adopt)]
             for queue in queues:
                 arguments += (queue, started.get(queue, 0))
             calls.append(_Call.of(TAKE, self._take_keys(queues), arguments))
@@ -154,8 +173,8 @@ class Broker:
         return Taken.read(replies[-1])
 
     def held(self) -> list[bytes]:
-        """The tokens of every unit in the record. Raises: redis.RedisError."""
-        return [field for field in self._call("HKEYS", self._in_flight) if b":" in field]
+        """The tokens of every unit in its part of the record. Raises: redis.RedisError."""
+        return [field for field in self._call("HKEYS", self._in_flight) if self._part.holds(field)]
 
     def unblock(self, waiters: Sequence[Waiter]) -> bool:
         """End the blocking moves of `waiters`; each then gets its reply, empty or not.
@@ -169,7 +188,7 @@ class Broker:
 
     def waiter(self, queue: str) -> Waiter:
         """A connection of its own that waits for a job of `queue`."""
-        return Waiter(Line(self._client), queue, keys.queue(queue), keys.landing(self.identity, queue))
+        return Waiter(Line(self._client), queue, keys.queue(queue), self._landing(queue))
 
     def close(self) -> None:
         """Close the connection; the next call opens it again."""
@@ -202,8 +221,11 @@ class Broker:
     def _take_keys(self, queues: Sequence[str]) -> list[str]:
         names = [self._in_flight, keys.PAUSED]
         for queue in queues:
-            names += (keys.queue(queue), keys.landing(self.identity, queue))
+            names += (keys.queue(queue), self._landing(queue))
         return names
+
+    def _landing(self, queue: str) -> str:
+        return keys.landing(self.identity, self._part.capsule, queue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +278,6 @@ class Waiter:
         self.line.close()
 
 
-def recover(client: redis.Redis, identity: str, queues: Sequence[str]) -> int:
+def recover(client: redis.Redis, identity: str) -> int:
     """Give back everything that the ended process `identity` held; how many units. Raises: redis.RedisError."""
-    arguments: Command = (keys.landing(identity, ""), TOMBSTONE, *queues)
-    return int(RECOVER.run(client, (keys.in_flight(identity), keys.QUEUES), arguments))
+    return int(RECOVER.run(client, (keys.in_flight(identity), keys.QUEUES), (keys.landings(identity), TOMBSTONE)))

@@ -61,13 +61,20 @@ def deploy_lock(label: str) -> str:
 
 
 def in_flight(identity: str) -> str:
-    """The hash of the units of work that a process holds: take token → queue, newline, payload."""
+    """The hash of what a process holds: take token → queue, newline, payload; and of each of its capsules the number of
+    the last take (`take.<capsule>`) and the queues (`queues.<capsule>`); `ended` once its jobs were given back.
+    """
     return f"pyqik:in-flight:{identity}"
 
 
-def landing(identity: str, queue_name: str) -> str:
-    """The list onto which a process's blocking move puts a job of `queue_name`, until its next take adopts it."""
-    return f"pyqik:landing:{identity}:{queue_name}"
+def landing(identity: str, capsule: str, queue_name: str) -> str:
+    """The list onto which a capsule's blocking move puts a job of `queue_name`, until its next take adopts it."""
+    return f"{landings(identity)}{capsule}:{queue_name}"
+
+
+def landings(identity: str) -> str:
+    """What the names of a process's landing lists begin with."""
+    return f"pyqik:landing:{identity}:"
 
 
 def push_fence(pusher: str) -> str:

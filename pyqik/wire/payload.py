@@ -151,8 +151,8 @@ def _read(raw: bytes) -> Any:
         value = _decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidPayload(f"not valid JSON: {error}") from None
-    # Counting brackets is cheap and settles nearly every payload; only the rest is walked.
-    if raw.count(b"[") + raw.count(b"{") > MAX_NESTING and nesting(value) > MAX_NESTING:
+    # Counting brackets is cheap and settles nearly every payload that is not too short already; the rest is walked.
+    if len(raw) > 2 * MAX_NESTING and raw.count(b"[") + raw.count(b"{") > MAX_NESTING and nesting(value) > MAX_NESTING:
         raise InvalidPayload(f"nested more than {MAX_NESTING} deep, which Ruby's JSON parser refuses")
     return value
 

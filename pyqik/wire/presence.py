@@ -39,16 +39,25 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
+class CapsuleInfo:
+    """Queues that share threads: `queues` maps names to weights, `mode` is strict, random or weighted."""
+
+    name: str
+    concurrency: int
+    mode: str
+    queues: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessInfo:
-    """What does not change while a process lives. `queues` maps names to weights."""
+    """What does not change while a process lives. `concurrency` is that of all capsules together."""
 
     identity: str
     hostname: str
     pid: int
     started_at: float
     concurrency: int
-    queues: Mapping[str, int]
-    mode: str
+    capsules: Sequence[CapsuleInfo]
     tag: str
     labels: Sequence[str]
     version: str
@@ -56,17 +65,19 @@ class ProcessInfo:
 
     def to_json(self) -> str:
         """The `info` field. `embedded` hides the Web UI's Quiet and Stop buttons."""
-        weights = dict(self.queues)
-        capsule = {"concurrency": self.concurrency, "mode": self.mode, "weights": weights}
+        capsules = {
+            each.name: {"concurrency": each.concurrency, "mode": each.mode, "weights": dict(each.queues)}
+            for each in self.capsules
+        }
         info: dict[str, Any] = {
             "hostname": self.hostname,
             "started_at": self.started_at,
             "pid": self.pid,
             "tag": self.tag,
             "concurrency": self.concurrency,
-            "capsules": {"default": capsule},
-            "queues": list(weights),
-            "weights": [weights],
+            "capsules": capsules,
+            "queues": list(dict.fromkeys(name for each in self.capsules for name in each.queues)),
+            "weights": [dict(each.queues) for each in self.capsules],
             "labels": list(self.labels),
             "identity": self.identity,
             "version": self.version,

@@ -45,7 +45,7 @@ class ClassExecutions:
         else:
             milliseconds = int(elapsed * 1000)
             self.milliseconds += milliseconds
-            self.buckets[bisect_right(BUCKETS, milliseconds)] += 1
+            self.buckets[bisect_right(BUCKETS, milliseconds) if milliseconds else 0] += 1
 
 
 @dataclass(slots=True)

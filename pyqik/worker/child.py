@@ -2,11 +2,11 @@
 
 Its main thread, once everything is started, has these tasks:
 1. obey the supervisor (quiet, stop, dump) and signals sent to this process itself;
-2. report to the supervisor what runs, each second: the supervisor writes that to Redis, so that C code which holds the
-   GIL for minutes makes a job look busy and not dead;
+2. report to the supervisor each second; what runs stands on a board that both see. The supervisor writes it to Redis,
+   so that C code which holds the GIL for minutes makes a job look busy and not dead;
 3. at the stop's deadline, interrupt what still runs;
 4. should the supervisor be gone: give the jobs back and end, in the middle of those that cannot be interrupted.
-Started as `python -m pyqik.worker.child FD`.
+Started as `python -m pyqik.worker.child CHANNEL BOARD`, two file descriptors.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from pyqik.wire import presence
 from pyqik.wire.broker import recover
 from pyqik.wire.connection import open_redis
 from pyqik.worker import logs
+from pyqik.worker.capsules import Capsules
 from pyqik.worker.channel import Channel, Message
 from pyqik.worker.hooks import Hooks
-from pyqik.worker.manager import build_manager
 from pyqik.worker.signals import MEANINGS, SignalInbox
 
 log = structlog.get_logger("pyqik")
@@ -54,7 +54,7 @@ ORPHAN_PATIENCE: Final = 3.0
 class Child:
     """See the module's docstring."""
 
-    def __init__(self, channel: Channel, inbox: SignalInbox, identity: str, config: Config) -> None:
+    def __init__(self, channel: Channel, inbox: SignalInbox, identity: str, config: Config, board_fileno: int) -> None:
         self._channel = channel
         self._inbox = inbox
         self._identity = identity
@@ -64,7 +64,7 @@ class Child:
         self._ended = threading.Event()
         self._clean = False
         self._hooks = Hooks()
-        self._manager = build_manager(config, identity, registry, SystemClock(), self._on_end)
+        self._capsules = Capsules(config, identity, registry, SystemClock(), self._on_end, board_fileno)
 
     def run(self, early: Sequence[Message]) -> int:
         """Run until told to stop; the exit status. `early` are orders that came during the start."""
@@ -75,7 +75,7 @@ class Child:
         for message in early:
             self._obey(message)
         self._wait(0.0)  # What came while the hooks ran: a stop, for instance, and then no job is taken.
-        self._manager.start()
+        self._capsules.start()
         self._channel.send("ready", config=self._config.to_dict())
         next_report = 0.0
         while not self._ended.is_set():
@@ -86,7 +86,7 @@ class Child:
             until = next_report if self._deadline is None else min(next_report, self._deadline)
             self._wait(until - now)
             self._check_deadline()
-        self._manager.join(1.0)
+        self._capsules.join(1.0)
         if self._orphaned_at is not None:
             self._clear_record()
         self._report()
@@ -114,31 +114,31 @@ class Child:
             case "stop":
                 self._stop(message.get("timeout", self._config.timeout))
             case "dump":
-                self._manager.dump_stacks()
+                self._capsules.dump_stacks()
 
     def _quiet(self) -> None:
-        if not self._manager.is_quiet:
+        if not self._capsules.is_quiet:
             log.info("quiet: no new jobs; those that run go on")
-            self._manager.quiet()
+            self._capsules.quiet()
             self._hooks.quiet()
         self._report()
 
     def _stop(self, timeout: float) -> None:
         if self._deadline is None:
             self._quiet()
-            running = len(self._manager.running())
+            running = len(self._capsules.running())
             log.info("stop: waiting for running jobs", running=running, timeout=timeout)
             self._deadline = time.monotonic() + timeout
-            self._manager.finish()
+            self._capsules.finish()
             self._channel.send("stopping")
 
     def _check_deadline(self) -> None:
         if self._deadline is not None and time.monotonic() >= self._deadline and not self._ended.is_set():
-            log.warning("the stop timeout is over; interrupting jobs", running=len(self._manager.running()))
+            log.warning("the stop timeout is over; interrupting jobs", running=len(self._capsules.running()))
             self._deadline = time.monotonic() + 1.0  # A job that swallowed the first one hears a second one.
-            self._manager.interrupt()
+            self._capsules.interrupt()
         if self._orphaned_at is not None and time.monotonic() >= self._orphaned_at + ORPHAN_PATIENCE:
-            log.error("ending in the middle of jobs; they are given back", running=len(self._manager.running()))
+            log.error("ending in the middle of jobs; they are given back", running=len(self._capsules.running()))
             self._clear_record()
             os._exit(EXIT_OK)
 
@@ -160,20 +160,17 @@ class Child:
         """What the supervisor does for a child that has ended: give back what it held, and take it off the list."""
         with open_redis(self._config.redis) as client:
             try:
-                recover(client, self._identity, list(self._config.all_queues))
+                recover(client, self._identity)
                 presence.leave(client, self._identity)
             except RedisError as error:
                 log.error("not everything could be given back; Redis still has it on record", error=str(error))
 
     def _report(self) -> None:
-        running = self._manager.running()
-        executions = self._manager.drain_executions()
         self._channel.send(
             "report",
-            running=[[job.tid, job.token, job.run_at] for job in running],
-            executions=executions.to_wire(),
-            quiet=self._manager.is_quiet,
-            connected=self._manager.connected,
+            executions=self._capsules.drain_executions().to_wire(),
+            quiet=self._capsules.is_quiet,
+            connected=self._capsules.connected,
         )
 
     def _on_end(self, clean: bool) -> None:
@@ -182,7 +179,7 @@ class Child:
         self._inbox.wake()
 
 
-def start(message: Message, early: Sequence[Message], channel: Channel, inbox: SignalInbox) -> int:
+def start(message: Message, early: Sequence[Message], channel: Channel, inbox: SignalInbox, board_fileno: int) -> int:
     """Configure this process, import the modules that register jobs, and run; the exit status."""
     given = Config.from_dict(message["config"])
     logs.configure(given.log_level, given.log_format)
@@ -198,19 +195,21 @@ def start(message: Message, early: Sequence[Message], channel: Channel, inbox: S
     configured = process.configured()
     config = given if configured is None else given.over(configured)
     process.use(config)
-    return Child(channel, inbox, message["identity"], config).run(early)
+    return Child(channel, inbox, message["identity"], config, board_fileno).run(early)
 
 
 def main() -> int:
     """Wait for the supervisor's first message, and start."""
     end = socket.socket(fileno=int(sys.argv[1]))
-    end.set_inheritable(False)
+    board_fileno = int(sys.argv[2])
+    for fileno in (end.fileno(), board_fileno):
+        os.set_inheritable(fileno, False)
     channel = Channel(end)
     inbox = SignalInbox()
     while not channel.closed:
         select.select([channel], [], [])
         if messages := channel.receive():
-            return start(messages[0], messages[1:], channel, inbox)
+            return start(messages[0], messages[1:], channel, inbox, board_fileno)
     return EXIT_START_FAILED
 
 

@@ -16,6 +16,7 @@ import structlog
 from pyqik.core.config import Config
 from pyqik.wire.presence import ProcessInfo, Running
 from pyqik.wire.statistics import Executions
+from pyqik.worker.board import SharedBoard
 from pyqik.worker.channel import Channel, Message
 from pyqik.worker.heartbeat import resident_kb
 from pyqik.worker.identity import make_identity, process_info
@@ -43,11 +44,13 @@ class ChildProcess:
 
     def __init__(self, config: Config) -> None:
         self._channel, theirs = Channel.pair()
+        self._board = SharedBoard()
         with theirs:
+            inherited = (theirs.fileno(), self._board.fileno())
             self._popen = subprocess.Popen(
-                [sys.executable, "-m", "pyqik.worker.child", str(theirs.fileno())],
+                [sys.executable, "-m", "pyqik.worker.child", *map(str, inherited)],
                 stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=inherited,
                 # A process group of its own: Ctrl-C reaches the supervisor alone, which stops its children in order.
                 process_group=0,
             )
@@ -61,7 +64,6 @@ class ChildProcess:
         self.killed = False
         self.connected = True
         self._lock = threading.Lock()
-        self._running: list[Running] = []
         self._executions = Executions()
         self._channel.send("start", config=config.to_dict(), identity=self.identity)
 
@@ -121,6 +123,10 @@ class ChildProcess:
         """The exit status, negative for a signal; None while it lives."""
         return self._popen.returncode
 
+    def close(self) -> None:
+        """It has ended, and nobody asks any more what it ran."""
+        self._board.close()
+
     # For the heartbeat (see `heartbeat.Process`).
 
     @property
@@ -134,9 +140,8 @@ class ChildProcess:
         return self.state in (State.QUIET, State.STOPPING, State.ENDED)
 
     def running(self) -> Sequence[Running]:
-        """What it ran when it last reported."""
-        with self._lock:
-            return list(self._running)
+        """What it runs; what it ran last, once it has ended."""
+        return [entry.running for entry in self._board.entries()]
 
     def drain_executions(self) -> Executions:
         """What it reported since the last call."""
@@ -156,7 +161,6 @@ class ChildProcess:
                     self.state = State.READY
             case "report":
                 with self._lock:
-                    self._running = [Running(tid, token, run_at) for tid, token, run_at in message["running"]]
                     self._executions.merge(Executions.from_wire(message["executions"]))
                 self.connected = message["connected"]
                 if message["quiet"] and self.state is State.READY:

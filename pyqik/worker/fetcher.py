@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import random
 import threading
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from pyqik.core.clock import Clock
 from pyqik.core.events import events
-from pyqik.wire.broker import FRONT, Broker, Place, Taken, UnitOfWork
+from pyqik.wire.broker import FRONT, NONE_STARTED, Broker, Place, Taken, UnitOfWork
 from pyqik.worker.queue_order import QueueOrder
 from pyqik.worker.waiting import Waiting
 
@@ -37,20 +37,32 @@ RECONNECT: Final = (0.1, 1.0)
 class Runners(Protocol):
     """What the fetcher asks of whoever runs units of work. All calls come from the fetcher's thread."""
 
+    def collect(self) -> Iterable[tuple[UnitOfWork, Place]]:
+        """What has ended since the last call, each unit once, and where it goes."""
+        ...
+
     def room(self) -> int:
         """How many more units may be handed out."""
         ...
 
-    def hand_out(self, units: Sequence[UnitOfWork]) -> None:
-        """Run them; each comes back through `Fetcher.ended`."""
+    def stuck_queues(self) -> Collection[str]:
+        """The queues of which nothing is to be taken now."""
         ...
 
-    def backlog(self) -> int:
-        """How many units wait for a slot."""
+    def hand_out(self, units: Sequence[UnitOfWork]) -> None:
+        """Run them; each is collected again."""
+        ...
+
+    def bound(self, unit: UnitOfWork) -> None:
+        """A unit that was handed out without a token has got one."""
         ...
 
     def take_back(self, patience: float) -> Iterable[UnitOfWork]:
         """The units that wait for a slot, if every slot has been busy for `patience` seconds; the newest first."""
+        ...
+
+    def rest(self) -> float:
+        """For how many seconds the fetcher may sleep if nothing wakes it."""
         ...
 
 
@@ -66,13 +78,13 @@ class Fetcher:
         self._clock = clock
         self._on_end = on_end
         self._waiting = Waiting(broker, order.names, clock)
-        self._ended: deque[tuple[UnitOfWork, Place]] = deque()
         self._unsettled: dict[UnitOfWork, Place] = {}
         self._held: set[UnitOfWork] = set()
         #: Started from a landing list; the next take gives them their tokens.
         self._unbound: list[UnitOfWork] = []
         self._paused: tuple[str, ...] = ()
-        self._sleeping = False
+        #: Whether an ending should `wake` this thread.
+        self.sleeping = False
         self._quiet = False
         self._finishing = False
         self._lost_at: float | None = None
@@ -85,11 +97,9 @@ class Fetcher:
         """Start taking."""
         self._thread.start()
 
-    def ended(self, unit: UnitOfWork, place: Place) -> None:
-        """Settle `unit`, soon. From any thread, and twice for the same unit too: the first counts."""
-        self._ended.append((unit, place))
-        if self._sleeping:
-            self._waiting.wake()
+    def wake(self) -> None:
+        """Something has ended."""
+        self._waiting.wake()
 
     def quiet(self) -> None:
         """Take nothing more, and give back what no slot has started; what runs is still settled."""
@@ -143,7 +153,7 @@ class Fetcher:
             self._restore(self._lost_at)
         if len(fresh) < room:
             self._note_paused(taken.paused)
-            self._waiting.start(taken.paused)
+            self._waiting.start({*taken.paused, *self._runners.stuck_queues()})
             events.emit("fetch.idle")
         elif room > 0:
             return
@@ -151,13 +161,12 @@ class Fetcher:
             self._sleep()
 
     def _collect(self) -> None:
-        """Gather what ended, each unit once, and what nobody started in time."""
-        for unit in self._runners.take_back(0.0 if self._quiet else PREFETCH_PATIENCE):
-            self._ended.append((unit, FRONT))
-        while self._ended:
-            unit, place = self._ended.popleft()
+        """Gather what ended, and what nobody started in time."""
+        for unit, place in self._runners.collect():
             if unit in self._held:
                 self._unsettled.setdefault(unit, place)
+        for unit in self._runners.take_back(0.0 if self._quiet else PREFETCH_PATIENCE):
+            self._unsettled.setdefault(unit, FRONT)
 
     def _start_landed(self, room: int) -> int:
         """Start what woke this thread before it even has a token: a round trip sooner. How many that were."""
@@ -175,6 +184,7 @@ class Fetcher:
     def _exchange(self, room: int) -> Taken:
         """Settle and take. After an error everything is still there to be settled again."""
         adopt = self._waiting.adoptable
+        stuck = self._runners.stuck_queues()
         endings = [(unit, place) for unit, place in self._unsettled.items() if unit.token]
         if any(place is FRONT for _, place in endings):
             # Each goes before the one that went before it, so the newest is moved first.
@@ -182,10 +192,10 @@ class Fetcher:
         taken = self._broker.exchange(
             endings,
             room,
-            self._order.draw(),
+            [name for name in self._order.draw() if name not in stuck] if stuck else self._order.draw(),
             adopt=adopt,
             now=self._clock.time(),
-            started=Counter(unit.queue for unit in self._unbound),
+            started=Counter(unit.queue for unit in self._unbound) if self._unbound else NONE_STARTED,
         )
         if endings:
             settled = [unit for unit, _ in endings]
@@ -204,6 +214,7 @@ class Fetcher:
             for started in self._unbound:
                 if started.queue == unit.queue and started.raw == unit.raw:
                     started.token = unit.token
+                    self._runners.bound(started)
                     self._unbound.remove(started)
                     break
             else:
@@ -221,10 +232,10 @@ class Fetcher:
         self._unbound.clear()
 
     def _sleep(self) -> None:
-        self._sleeping = True
-        # An ending that came before the flag was up has not rung.
-        self._waiting.sleep(0.0 if self._ended else PREFETCH_PATIENCE if self._runners.backlog() else IDLE_TAKE)
-        self._sleeping = False
+        self.sleeping = True
+        # Asked only now: an ending that came before the flag was up has not rung.
+        self._waiting.sleep(self._runners.rest())
+        self.sleeping = False
 
     def _note_paused(self, paused: tuple[str, ...]) -> None:
         if sorted(paused) != sorted(self._paused):
@@ -235,7 +246,7 @@ class Fetcher:
     # Losing Redis and finding it again.
 
     def _lose(self, error: RedisError) -> None:
-        self._sleeping = False
+        self.sleeping = False
         self._waiting.hang_up()
         self._broker.close()
         if self._lost_at is None:
@@ -256,7 +267,7 @@ class Fetcher:
             if token not in known:
                 unit = UnitOfWork(token, "", b"")
                 self._held.add(unit)
-                self._ended.append((unit, FRONT))
+                self._unsettled[unit] = FRONT
         downtime = self._clock.monotonic() - lost_at
         self._lost_at = None
         log.info("Redis is back", downtime=round(downtime, 3))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from pyqik.core.config import Config
-from pyqik.wire.presence import ProcessInfo
+from pyqik.wire.presence import CapsuleInfo, ProcessInfo
 
 VERSION: Final = f"pyqik {metadata.version('pyqik')} (Python {platform.python_version()})"
 
@@ -29,8 +29,9 @@ def process_info(config: Config, identity: str, pid: int, started_at: float, *, 
         pid=pid,
         started_at=started_at,
         concurrency=config.total_concurrency,
-        queues=config.all_queues,
-        mode=config.queue_mode,
+        capsules=[
+            CapsuleInfo(each.name, each.concurrency, each.queue_mode, each.weights) for each in config.all_capsules
+        ],
         tag=config.tag or Path.cwd().name,
         labels=list(config.labels),
         version=VERSION,

@@ -22,10 +22,10 @@ from pyqik.jobs.registry import Registry, registry
 from pyqik.wire.connection import open_redis
 from pyqik.wire.presence import ProcessInfo, Running
 from pyqik.wire.statistics import Executions
+from pyqik.worker.capsules import Capsules
 from pyqik.worker.heartbeat import Heartbeat, resident_kb
 from pyqik.worker.hooks import Hooks
 from pyqik.worker.identity import make_identity, process_info
-from pyqik.worker.manager import Manager, build_manager
 from pyqik.worker.recovery import Recovery
 from pyqik.worker.scheduled import Poller
 
@@ -43,7 +43,7 @@ class Launcher:
         clock = clock or SystemClock()
         self._client = open_redis(config.redis)
         self._info = process_info(config, make_identity(os.getpid()), os.getpid(), clock.time(), embedded=True)
-        self._manager = build_manager(config, self._info.identity, registry, clock, lambda clean: None)
+        self._capsules = Capsules(config, self._info.identity, registry, clock, lambda clean: None)
         self._heartbeat = Heartbeat(self._client, clock, config.lease, lambda identity, signal: None, config.release)
         self._poller = Poller(
             self._client,
@@ -68,15 +68,15 @@ class Launcher:
             raise
         self._recovery.start()
         self._heartbeat.start()
-        self._heartbeat.add(_ThisProcess(self._info, self._manager))
+        self._heartbeat.add(_ThisProcess(self._info, self._capsules))
         if self._config.poll:
             self._poller.start()
-        self._manager.start()
+        self._capsules.start()
 
     def quiet(self) -> None:
         """Take no new jobs; those that run go on."""
         self._poller.stop()
-        self._manager.quiet()
+        self._capsules.quiet()
         self._heartbeat.poke()
         self._hooks.quiet()
 
@@ -86,13 +86,13 @@ class Launcher:
         Returns whether every job has ended, finished or given back. Otherwise the rest is given back all the same.
         """
         self._poller.stop()
-        self._manager.finish()
+        self._capsules.finish()
         self._hooks.quiet()
-        ended = self._manager.join(self._config.timeout if timeout is None else timeout)
+        ended = self._capsules.join(self._config.timeout if timeout is None else timeout)
         if not ended:
-            self._manager.interrupt()
-            ended = self._manager.join(UNWIND)
-        self._recovery.give_back(self.identity, list(self._config.all_queues), lambda count: None)
+            self._capsules.interrupt()
+            ended = self._capsules.join(UNWIND)
+        self._recovery.give_back(self.identity, lambda count: None)
         self._recovery.stop(UNWIND)
         self._hooks.shutdown()
         self._heartbeat.stop(UNWIND)
@@ -114,19 +114,19 @@ class Launcher:
 class _ThisProcess:
     """This process, as the heartbeat asks for it."""
 
-    def __init__(self, info: ProcessInfo, manager: Manager) -> None:
+    def __init__(self, info: ProcessInfo, capsules: Capsules) -> None:
         self.info = info
-        self._manager = manager
+        self._capsules = capsules
 
     @property
     def is_quiet(self) -> bool:
-        return self._manager.is_quiet
+        return self._capsules.is_quiet
 
     def running(self) -> Sequence[Running]:
-        return self._manager.running()
+        return self._capsules.running()
 
     def drain_executions(self) -> Executions:
-        return self._manager.drain_executions()
+        return self._capsules.drain_executions()
 
     def rss_kb(self) -> int:
         return resident_kb(self.info.pid)

@@ -1,42 +1,52 @@
-"""The jobs of one process: the fetcher that takes them, and the threads and the event loop that run them.
+"""The jobs of one capsule: the fetcher that takes them, and the threads and the event loop that run them.
 
 Its tasks:
 1. start and stop them, in order;
 2. say how much may be taken: free slots, and a few milliseconds of work ahead while jobs are short;
-3. know what runs.
+3. collect what has ended.
 It has no thread of its own.
 """
 
 from __future__ import annotations
 
-import threading
+import asyncio
+import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final, cast
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final
 
 from pyqik.core.clock import Clock
-from pyqik.core.config import Config
-from pyqik.jobs.middleware import ServerMiddleware
 from pyqik.jobs.registry import Registry
-from pyqik.wire.broker import Broker, DeadLimits, UnitOfWork
-from pyqik.wire.connection import open_redis
-from pyqik.wire.presence import Running
-from pyqik.wire.statistics import Executions
-from pyqik.worker import stacks
-from pyqik.worker.fetcher import PREFETCH_PATIENCE, Fetcher
-from pyqik.worker.handlers import Handlers
-from pyqik.worker.metrics import ExecutionCounter
-from pyqik.worker.outcome import Outcome
-from pyqik.worker.processor import Policy, Processor, Run
+from pyqik.wire.broker import FRONT, Broker, Place, UnitOfWork
+from pyqik.worker.board import Board
+from pyqik.worker.fetcher import IDLE_TAKE, PREFETCH_PATIENCE, Fetcher
+from pyqik.worker.metrics import Execution, ExecutionCounter
+from pyqik.worker.outcome import DONE, Ending, Outcome
+from pyqik.worker.processor import Processor, Run
 from pyqik.worker.queue_order import QueueOrder
-from pyqik.worker.runners import AsyncRunner, ThreadRunner
+from pyqik.worker.runners import AsyncRunner, EventLoop, ThreadRunner
 
 #: Seconds of work that may wait locally, so that a thread never waits for a round trip between two short jobs.
 PREFETCH: Final = 0.005
 #: Units that may wait for each thread, however short the jobs are.
 PREFETCH_LIMIT: Final = 50
+#: Seconds; jobs that are shorter on average are left to one thread as long as none of them takes longer.
+SHORT: Final = 0.0002
+#: Seconds after which it is looked whether a job is short after all.
+LOOK_AGAIN: Final = 0.001
 #: Weight of the newest job in the measured pace.
 PACE_WEIGHT: Final = 0.05
+
+
+#: Units that are taken at a time: a script over more would make everybody else wait for Redis.
+TAKE_LIMIT: Final = 250
+#: Seconds after which what has ended is settled, while there is enough to do locally.
+SETTLE_WITHIN: Final = 0.005
+#: Units that are taken when only the threads or only the loop has room, and seconds until that is tried again with a
+#: queue that had nothing for it.
+OVERTAKE: Final = 50
+OVERTAKE_INTERVAL: Final = 0.25
 
 
 class Manager:
@@ -49,29 +59,41 @@ class Manager:
         broker: Broker,
         order: QueueOrder,
         registry: Registry,
-        policy: Policy,
+        processor: Processor,
+        counter: ExecutionCounter,
         clock: Clock,
         *,
         concurrency: int,
         async_concurrency: int,
+        board: Board,
+        first_slot: int,
+        loop: EventLoop,
+        prefetch: bool = True,
         on_end: Callable[[bool], None],
     ) -> None:
         self._registry = registry
         self._concurrency = concurrency
         self._async_concurrency = async_concurrency
-        self._quiet = False
-        self._counter = ExecutionCounter()
-        self._processor = Processor(registry, policy, self._counter, clock, stopping=lambda: self._quiet)
-        self._threads = ThreadRunner(concurrency, self._processor, self._ended)
-        self._loop = AsyncRunner(self._processor, self._ended)
+        self._processor = processor
+        self._counter = counter
+        self._board = board
+        self._threads = ThreadRunner(concurrency, processor, self._ended, board, first_slot)
+        self._tasks = AsyncRunner(async_concurrency, processor, self._ended, board, first_slot + concurrency, loop)
         self._fetcher = Fetcher(broker, order, self, clock, self._fetcher_ended)
         self._on_end = on_end
-        self._lock = threading.Lock()
-        self._in_threads: set[UnitOfWork] = set()
-        self._on_loop: set[UnitOfWork] = set()
+        self._prefetches = prefetch
+        self._finished: deque[tuple[Run, Outcome]] = deque()
+        #: With how many units waiting for a thread the next ending wakes the fetcher.
+        self._wake_at = math.inf
+        # What follows belongs to the fetcher's thread.
+        self._in_threads = 0
+        self._on_loop = 0
+        self._returned: list[tuple[UnitOfWork, Place]] = []
+        #: Queues whose next job was of the kind for which there was no room, and when.
+        self._stuck: dict[str, float] = {}
         self._pace = 1.0
 
-    # For the launcher.
+    # For the child or the launcher.
 
     def start(self) -> None:
         """Take and run jobs."""
@@ -80,77 +102,105 @@ class Manager:
 
     def quiet(self) -> None:
         """Take nothing more; what runs goes on."""
-        self._quiet = True
         self._fetcher.quiet()
 
     def finish(self) -> None:
         """Take nothing more, and end when everything that runs has ended."""
-        self._quiet = True
         self._fetcher.finish()
 
     def interrupt(self) -> None:
         """Raise `Shutdown` in every running job; as each ends, it is given back."""
         self._threads.interrupt()
-        self._loop.interrupt()
+        self._tasks.interrupt()
 
     def join(self, timeout: float) -> bool:
-        """Wait for the end; whether it came. Threads that still run jobs then are left alone."""
+        """Wait for the end of the fetcher and of the threads; whether it came. Those that still run are left alone."""
         deadline = time.monotonic() + timeout
-        return (
-            self._fetcher.join(timeout)
-            and self._threads.join(max(0.0, deadline - time.monotonic()))
-            and self._loop.join(max(0.0, deadline - time.monotonic()))
-        )
-
-    @property
-    def is_quiet(self) -> bool:
-        """Whether it has stopped taking."""
-        return self._quiet
+        return self._fetcher.join(timeout) and self._threads.join(max(0.0, deadline - time.monotonic()))
 
     @property
     def connected(self) -> bool:
         """Whether Redis answered last time."""
         return self._fetcher.connected
 
-    def running(self) -> list[Running]:
-        """What runs now; not what merely waits for a slot."""
-        return self._threads.running() + self._loop.running()
+    def jids(self) -> dict[int, str]:
+        """The ident of each thread that runs a job, and that job's jid."""
+        return self._threads.jids()
 
-    def dump_stacks(self) -> None:
-        """Log what every thread and every asyncio task does, and which job it runs."""
-        stacks.dump(self._threads.jids(), self._loop.tasks())
-
-    def drain_executions(self) -> Executions:
-        """What was executed since the last call."""
-        return self._counter.drain()
+    def tasks(self) -> list[tuple[asyncio.Task[None], Run]]:
+        """Each task that runs a job, and its run."""
+        return self._tasks.tasks()
 
     # For the fetcher's thread (see `fetcher.Runners`).
 
+    def collect(self) -> list[tuple[UnitOfWork, Place]]:
+        """What has ended since the last call, each unit once, and where it goes."""
+        ended, self._returned = self._returned, []
+        executions: list[Execution] = []
+        for _ in range(len(self._finished)):
+            run, outcome = self._finished.popleft()
+            if run.over:
+                continue
+            run.over = True
+            ended.append((run.unit, outcome.place))
+            if run.is_async:
+                self._on_loop -= 1
+            else:
+                self._in_threads -= 1
+            self._pace += PACE_WEIGHT * (run.elapsed - self._pace)
+            if outcome.ending is not Ending.INTERRUPTED:
+                known = run.payload.display_class if run.definition else None
+                executions.append((known, run.elapsed, outcome is not DONE and outcome.failed))
+        if executions:
+            self._counter.add(executions)
+        return ended
+
     def room(self) -> int:
-        """Free slots, and what may wait. A taken unit may be of either kind, so both must have room."""
-        threads = self._concurrency + self._prefetch() - len(self._in_threads)
-        loop = self._async_concurrency - len(self._on_loop)
-        if not self._registry.has_async:
-            return threads
-        return min(threads, loop) if self._registry.has_plain else loop
+        """How many units may be taken. If only one kind has room, some are taken to find those of this kind among them;
+        the others go back.
+        """
+        threads, tasks = self._room_in_threads(), self._room_on_loop()
+        if threads and tasks:
+            return min(threads, tasks)
+        return OVERTAKE if (threads or tasks) and self._is_mixed else 0
+
+    def stuck_queues(self) -> Collection[str]:
+        """The queues of which nothing is to be taken now: the kind of their next job has no room."""
+        if not self._stuck or (self._room_in_threads() and self._room_on_loop()):
+            return ()
+        since = time.monotonic() - OVERTAKE_INTERVAL
+        self._stuck = {queue: at for queue, at in self._stuck.items() if at > since}
+        return self._stuck
 
     def hand_out(self, units: Sequence[UnitOfWork]) -> None:
         """Open each unit and give it to a thread or to the loop."""
+        plain: list[Run] = []
+        tasks: list[Run] = []
         for unit in units:
             run = self._processor.open(unit)
             if isinstance(run, Outcome):
-                self._fetcher.ended(unit, run.place)
-                continue
-            with self._lock:
-                (self._on_loop if run.is_async else self._in_threads).add(unit)
-            if run.is_async:
-                self._loop.submit(run)
+                self._returned.append((unit, run.place))
+            elif run.is_async:
+                if self._on_loop < self._async_concurrency:
+                    self._on_loop += 1
+                    tasks.append(run)
+                else:
+                    self._give_back(unit)
+            elif not self._is_mixed or self._in_threads < self._concurrency + self._prefetch():
+                self._in_threads += 1
+                plain.append(run)
             else:
-                self._threads.submit(run)
+                self._give_back(unit)
+        if plain:
+            # More threads would not make such short jobs any faster. If this one is not short, `rest` wakes the others.
+            self._threads.submit(plain, 1 if self._pace < SHORT else len(plain))
+        if tasks:
+            self._tasks.submit(tasks)
 
-    def backlog(self) -> int:
-        """Units that wait for a thread."""
-        return self._threads.backlog()
+    def bound(self, unit: UnitOfWork) -> None:
+        """Show on the board what could only be shown without a name so far."""
+        if unit.slot >= 0:
+            self._board.name(unit.slot, unit.token)
 
     def take_back(self, patience: float) -> Iterable[UnitOfWork]:
         """What waits for a thread and will not get one soon: a job has been running for longer than `patience`."""
@@ -158,54 +208,63 @@ class Manager:
         if surplus <= 0 or (patience and self._busy_for() <= patience):
             return ()
         runs = self._threads.take_back(surplus)
-        with self._lock:
-            self._in_threads.difference_update([run.unit for run in runs])
+        self._in_threads -= len(runs)
         return [run.unit for run in runs]
 
+    def rest(self) -> float:
+        """For how many seconds the fetcher may sleep if nothing wakes it; also says which ending will."""
+        backlog = self._threads.backlog()
+        enough = self._prefetch() // 2
+        self._wake_at = enough if backlog > enough else math.inf
+        if backlog and self._threads.idle():
+            if self._busy_for() <= SHORT:
+                return LOOK_AGAIN
+            self._threads.wake_all()
+        if backlog > enough:
+            return SETTLE_WITHIN
+        if self._finished or self._returned:
+            return 0.0
+        return PREFETCH_PATIENCE if backlog else OVERTAKE_INTERVAL if self._stuck else IDLE_TAKE
+
+    def _room_in_threads(self) -> int:
+        if self._registry.has_async and not self._registry.has_plain:
+            return TAKE_LIMIT  # Whatever comes, it is not for a thread.
+        ahead = self._prefetch()
+        if ahead and self._threads.backlog() > ahead // 2:
+            return 0  # Few round trips with many units each.
+        return max(0, min(self._concurrency + ahead - self._in_threads, TAKE_LIMIT))
+
+    def _room_on_loop(self) -> int:
+        if not self._registry.has_async:
+            return TAKE_LIMIT  # Whatever comes, it is not for the loop.
+        return max(0, min(self._async_concurrency - self._on_loop, TAKE_LIMIT))
+
+    @property
+    def _is_mixed(self) -> bool:
+        """Whether a unit may be of either kind: it is not known before it is taken."""
+        return self._registry.has_async and self._registry.has_plain
+
     def _prefetch(self) -> int:
-        if self._busy_for() > PREFETCH_PATIENCE:
+        if not self._prefetches or self._busy_for() > PREFETCH_PATIENCE:
             return 0
-        return self._concurrency * min(int(PREFETCH / self._pace), PREFETCH_LIMIT)
+        return self._concurrency * min(int(PREFETCH / max(self._pace, 1e-6)), PREFETCH_LIMIT)
 
     def _busy_for(self) -> float:
         return self._threads.busy_for(time.perf_counter())
 
+    def _give_back(self, unit: UnitOfWork) -> None:
+        self._stuck[unit.queue] = time.monotonic()
+        self._returned.append((unit, FRONT))
+
     def _fetcher_ended(self, clean: bool) -> None:
         """Nothing will be handed out any more: the threads and the loop end after what they run now."""
         self._threads.close()
-        self._loop.close()
+        self._tasks.close()
         self._on_end(clean)
 
     # For the runners' threads.
 
     def _ended(self, run: Run, outcome: Outcome) -> None:
-        with self._lock:
-            self._in_threads.discard(run.unit)
-            self._on_loop.discard(run.unit)
-        elapsed = time.perf_counter() - run.started
-        self._pace += PACE_WEIGHT * (max(elapsed, 1e-6) - self._pace)
-        self._fetcher.ended(run.unit, outcome.place)
-
-
-def build_manager(
-    config: Config, identity: str, registry: Registry, clock: Clock, on_end: Callable[[bool], None]
-) -> Manager:
-    """A manager as `config` wants it."""
-    limits = DeadLimits(config.dead_max_jobs, config.dead_timeout)
-    return Manager(
-        Broker(open_redis(config.redis), identity, limits),
-        QueueOrder(config.all_queues),
-        registry,
-        Policy(
-            # Config leaves open what a middleware is called with: it holds those of two kinds.
-            middleware=cast(Sequence[ServerMiddleware], config.server_middleware),
-            max_retries=config.max_retries,
-            log_arguments=config.log_arguments,
-            default_retry=config.default_job_options.get("retry", True),
-            handlers=Handlers(config.error_handlers, config.death_handlers),
-        ),
-        clock,
-        concurrency=config.total_concurrency,
-        async_concurrency=config.async_concurrency,
-        on_end=on_end,
-    )
+        self._finished.append((run, outcome))
+        if self._fetcher.sleeping and self._threads.backlog() <= self._wake_at:
+            self._fetcher.wake()

@@ -1,23 +1,29 @@
-"""What a process has executed since it last told: counted by whoever runs jobs, drained by whoever reports it."""
+"""What a process has executed since it last told: counted as what has ended is collected, drained by who reports it."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 
 from pyqik.wire.statistics import Executions
 
+#: The class of a job (None: one that nobody knows), the seconds that it took, and whether it failed.
+Execution = tuple[str | None, float, bool]
+
 
 class ExecutionCounter:
-    """Counts executions, from any thread."""
+    """Counts executions, many at a time: a lock for each job would make job threads wait for each other."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._executions = Executions()
 
-    def add(self, name: str | None, elapsed: float, *, failed: bool) -> None:
-        """Count one execution of the class `name` (None: one that nobody knows) that took `elapsed` seconds."""
+    def add(self, executions: Iterable[Execution]) -> None:
+        """Count these."""
         with self._lock:
-            self._executions.add(name, elapsed, failed=failed)
+            add = self._executions.add
+            for name, elapsed, failed in executions:
+                add(name, elapsed, failed=failed)
 
     def drain(self) -> Executions:
         """What was counted since the last drain."""

@@ -7,9 +7,9 @@ whichever slot runs the job.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,12 +20,13 @@ from pyqik.core.errors import Interruption, InvalidPayload, JobNotRegistered, Sh
 from pyqik.core.events import events
 from pyqik.jobs import context
 from pyqik.jobs.definition import JobDefinition, Runnable
+from pyqik.jobs.foreign import heed_foreign_fields
 from pyqik.jobs.middleware import ServerMiddleware, around
 from pyqik.jobs.registry import Registry
 from pyqik.wire.broker import UnitOfWork
 from pyqik.wire.payload import Payload, decode
+from pyqik.worker.board import Board
 from pyqik.worker.handlers import Handlers
-from pyqik.worker.metrics import ExecutionCounter
 from pyqik.worker.outcome import (
     DONE,
     Ending,
@@ -48,17 +49,27 @@ class Run:
     unit: UnitOfWork
     payload: Payload
     definition: JobDefinition | None
+    #: It runs on the event loop rather than in a thread.
+    is_async: bool = False
     problem: JobNotRegistered | None = None
     started: float = 0.0
     started_at: float = 0.0
+    #: Seconds; 0 until it has ended.
+    elapsed: float = 0.0
     runnable: Runnable | None = None
     #: Set before the stop cancels its task: only then is a cancellation an interruption, and not the job's own doing.
     cancelled: bool = False
+    #: Its end has been collected: whatever reports it again says nothing new.
+    over: bool = False
 
-    @property
-    def is_async(self) -> bool:
-        """Whether it runs on the event loop rather than in a thread."""
-        return self.definition is not None and self.definition.is_async
+    def enter(self, board: Board, slot: int) -> None:
+        """Start: the board shows it in `slot`. The token of a landed unit may come from another thread meanwhile."""
+        token = self.unit.token
+        self.started, self.started_at = time.perf_counter(), time.time()
+        board.enter(slot, token, self.started_at)
+        self.unit.slot = slot
+        if not token and self.unit.token:
+            board.name(slot, self.unit.token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +87,14 @@ class Policy:
 class Processor:
     """See the module's docstring. `stopping` is what a job's `current().stopping()` asks."""
 
-    def __init__(
-        self,
-        registry: Registry,
-        policy: Policy,
-        counter: ExecutionCounter,
-        clock: Clock,
-        stopping: Callable[[], bool],
-    ) -> None:
+    def __init__(self, registry: Registry, policy: Policy, clock: Clock, stopping: Callable[[], bool]) -> None:
         self._registry = registry
         self._policy = policy
-        self._counter = counter
         self._clock = clock
         self._stopping = stopping
+        # Bound once: structlog's lazy proxy would otherwise make a new logger for each line.
+        self._log = structlog.get_logger("pyqik").bind()
+        self._logs_runs = self._log.is_enabled_for(logging.INFO)
 
     def open(self, unit: UnitOfWork) -> Run | Outcome:
         """Decode the payload and find its job; an outcome if it is not a payload at all."""
@@ -101,64 +107,73 @@ class Processor:
             self._policy.handlers.invalid(error)
             return invalid(unit, error, self._clock.time())
         try:
-            return Run(unit, payload, self._registry.get(payload.job_class))
+            definition = self._registry.get(payload.job_class)
         except JobNotRegistered as error:
-            return Run(unit, payload, None, error)
+            return Run(unit, payload, None, problem=error)
+        return Run(unit, payload, definition, definition.is_async)
 
     def perform(self, run: Run) -> Outcome:
         """Run a plain job in this thread."""
+        payload = run.payload
+        entered = context.enter(context.Context(payload, self._stopping))
         try:
-            with self._surroundings(run) as proceed:
+            definition = self._begin(run)
+            with around(self._policy.middleware, payload) as proceed:
                 if proceed:
-                    self._instantiate(run).perform(*run.payload.args)
+                    args = payload.args
+                    definition.check_arguments(args)
+                    run.runnable = definition.create(payload)
+                    run.runnable.perform(*args)
         except BaseException as error:
             return self._failed(run, error)
+        finally:
+            context.reset(entered)
         return self._done(run)
 
     async def perform_async(self, run: Run) -> Outcome:
         """Run an `async def` job in this task."""
+        payload = run.payload
+        entered = context.enter(context.Context(payload, self._stopping))
         try:
-            with self._surroundings(run) as proceed:
+            definition = self._begin(run)
+            with around(self._policy.middleware, payload) as proceed:
                 if proceed:
-                    await self._instantiate(run).perform(*run.payload.args)
+                    args = payload.args
+                    definition.check_arguments(args)
+                    run.runnable = definition.create(payload)
+                    await run.runnable.perform(*args)
         except BaseException as error:
             if run.cancelled and was_interrupted(error, (asyncio.CancelledError,)):
                 return self._failed(run, Shutdown("the stop timeout is over"))
             return self._failed(run, error)
+        finally:
+            context.reset(entered)
         return self._done(run)
 
-    @contextmanager
-    def _surroundings(self, run: Run) -> Iterator[bool]:
-        """The job's context and the middleware. An unknown class meets no middleware, as in Sidekiq."""
-        run.started, run.started_at = time.perf_counter(), self._clock.time()
-        token = context.enter(context.Context(run.payload, self._stopping))
-        try:
+    def _begin(self, run: Run) -> JobDefinition:
+        """An unknown class ends here: it meets no middleware, as in Sidekiq."""
+        if self._logs_runs:
             self._log_start(run)
+        if events.subscribers:
             events.emit("job.started", unit=run.unit)
-            if run.problem is not None:
-                raise run.problem
-            with around(self._policy.middleware, run.payload) as proceed:
-                yield proceed
-        finally:
-            context.reset(token)
-
-    def _instantiate(self, run: Run) -> Runnable:
-        assert run.definition is not None
-        run.definition.check_arguments(run.payload.args)
-        run.runnable = run.definition.instantiate(run.payload)
-        return run.runnable
+        if run.definition is None:
+            raise run.problem or AssertionError("a run without a job must say why")
+        if "bid" in run.payload.fields or "encrypt" in run.payload.fields:
+            heed_foreign_fields(run.payload)
+        return run.definition
 
     # The end of a run.
 
     def _done(self, run: Run) -> Outcome:
-        elapsed = time.perf_counter() - run.started
-        self._counter.add(run.payload.display_class, elapsed, failed=False)
-        log.info("done", **self._named(run), elapsed=round(elapsed, 3))
-        events.emit("job.done", unit=run.unit, elapsed=elapsed)
+        run.elapsed = time.perf_counter() - run.started
+        if self._logs_runs:
+            self._log.info("done", **self._named(run), elapsed=round(run.elapsed, 3))
+        if events.subscribers:
+            events.emit("job.done", unit=run.unit, elapsed=run.elapsed)
         return DONE
 
     def _failed(self, run: Run, error: BaseException) -> Outcome:
-        elapsed = time.perf_counter() - run.started
+        run.elapsed = time.perf_counter() - run.started
         try:
             outcome = self._decide(run, error)
         except Interruption:
@@ -168,7 +183,7 @@ class Processor:
             log.exception("could not decide how the job ended; it is retried unchanged", **self._named(run))
             outcome = undecided(error, self._clock.time())
         self._handle(run, outcome, error)
-        self._account(run, outcome, error, elapsed)
+        self._account(run, outcome, error)
         return outcome
 
     def _decide(self, run: Run, error: BaseException) -> Outcome:
@@ -212,15 +227,13 @@ class Processor:
 
         return retry_in
 
-    def _account(self, run: Run, outcome: Outcome, error: BaseException, elapsed: float) -> None:
-        unit = run.unit
+    def _account(self, run: Run, outcome: Outcome, error: BaseException) -> None:
+        unit, elapsed = run.unit, run.elapsed
         named = {**self._named(run), "elapsed": round(elapsed, 3)}
         if outcome.ending is Ending.INTERRUPTED:
             log.info("interrupted; given back", **named)
             events.emit("job.interrupted", unit=unit)
             return
-        known = run.payload.display_class if run.definition else None
-        self._counter.add(known, elapsed, failed=outcome.failed)
         if outcome.ending is Ending.DISCARDED:
             log.info("done", **named, discarded=error_message(error))
             events.emit("job.discarded", unit=unit, error=error)
@@ -241,9 +254,9 @@ class Processor:
 
     def _log_start(self, run: Run) -> None:
         if self._policy.log_arguments:
-            log.info("start", **self._named(run), args=run.payload.args)
+            self._log.info("start", **self._named(run), args=run.payload.args)
         else:
-            log.info("start", **self._named(run))
+            self._log.info("start", **self._named(run))
 
     def _named(self, run: Run) -> dict[str, object]:
         payload = run.payload

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -34,7 +34,6 @@ class _Due:
     at: float
     number: int
     identity: str = field(compare=False)
-    queues: Sequence[str] = field(compare=False)
     on_recovered: Callable[[int], None] | None = field(compare=False)
 
 
@@ -54,9 +53,9 @@ class Recovery:
         """Start the thread."""
         self._thread.start()
 
-    def give_back(self, identity: str, queues: Sequence[str], on_recovered: Callable[[int], None]) -> None:
+    def give_back(self, identity: str, on_recovered: Callable[[int], None]) -> None:
         """Give back what `identity` held; `on_recovered` hears how many, in this part's thread, when Redis has them."""
-        self._add(0.0, identity, queues, on_recovered)
+        self._add(0.0, identity, on_recovered)
 
     def stop(self, timeout: float) -> None:
         """Do what is due by now, and end. Waits up to `timeout` seconds."""
@@ -65,29 +64,29 @@ class Recovery:
             self._changed.notify()
         self._thread.join(timeout)
 
-    def _add(self, delay: float, identity: str, queues: Sequence[str], done: Callable[[int], None] | None) -> None:
+    def _add(self, delay: float, identity: str, done: Callable[[int], None] | None) -> None:
         with self._changed:
             at = self._clock.monotonic() + delay
-            heapq.heappush(self._due, _Due(at, next(self._numbers), identity, queues, done))
+            heapq.heappush(self._due, _Due(at, next(self._numbers), identity, done))
             self._changed.notify()
 
     def _run(self) -> None:
         while (due := self._next()) is not None:
             try:
-                count = recover(self._client, due.identity, due.queues)
+                count = recover(self._client, due.identity)
             except RedisError as error:
                 log.error(
                     "could not give back the jobs of an ended process yet", identity=due.identity, error=str(error)
                 )
                 if due.on_recovered is not None or not self._stopping:
-                    self._add(RETRY, due.identity, due.queues, due.on_recovered)
+                    self._add(RETRY, due.identity, due.on_recovered)
                 continue
             if count:
                 log.info("gave back the jobs of an ended process", identity=due.identity, count=count)
             if due.on_recovered is not None:
                 due.on_recovered(count)
                 for delay in AGAIN:
-                    self._add(delay, due.identity, due.queues, None)
+                    self._add(delay, due.identity, None)
 
     def _next(self) -> _Due | None:
         """The next one, when its time has come; None at the end."""

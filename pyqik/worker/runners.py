@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pyqik.core.errors import Shutdown
-from pyqik.wire.presence import Running
+from pyqik.worker.board import Board
+from pyqik.worker.loop_watch import LoopWatch
 from pyqik.worker.outcome import INTERRUPTED, Outcome
 from pyqik.worker.processor import Processor, Run
+from pyqik.worker.run_queue import RunQueue
 
 #: Called with a run and its outcome when it has ended, from the thread that ran it.
 Ended = Callable[[Run, Outcome], None]
@@ -26,35 +28,45 @@ Ended = Callable[[Run, Outcome], None]
 class _Slot:
     """One job thread. The lock is held to start or end a run, and to raise `Shutdown` into it: never into the next."""
 
-    tid: str
+    number: int
     lock: threading.Lock = field(default_factory=threading.Lock)
+    bell: threading.Lock = field(default_factory=threading.Lock)
     thread: threading.Thread | None = None
     run: Run | None = None
     outcome: Outcome | None = None
 
 
 class ThreadRunner:
-    """Runs plain jobs in `concurrency` threads."""
+    """Runs plain jobs in `concurrency` threads, which have the slots of `board` from `first_slot` on."""
 
-    def __init__(self, concurrency: int, processor: Processor, ended: Ended) -> None:
+    def __init__(self, concurrency: int, processor: Processor, ended: Ended, board: Board, first_slot: int = 0) -> None:
         self._processor = processor
         self._ended = ended
-        self._waiting: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
-        self._slots = [_Slot(f"t{number}") for number in range(concurrency)]
+        self._board = board
+        self._waiting = RunQueue()
+        self._slots = [_Slot(first_slot + number) for number in range(concurrency)]
 
     def start(self) -> None:
         """Start the threads."""
         for slot in self._slots:
-            slot.thread = threading.Thread(target=self._loop, args=(slot,), name=f"pyqik-job-{slot.tid}", daemon=True)
+            slot.bell.acquire()
+            slot.thread = threading.Thread(
+                target=self._loop, args=(slot,), name=f"pyqik-job-t{slot.number}", daemon=True
+            )
             slot.thread.start()
 
-    def submit(self, run: Run) -> None:
-        """Run it as soon as a thread is free."""
-        self._waiting.put(run)
+    def submit(self, runs: Sequence[Run], wake: int) -> None:
+        """Run them as threads get free; up to `wake` of the idle ones start at once."""
+        self._waiting.put(runs)
+        self._waiting.wake(wake)
+
+    def wake_all(self) -> None:
+        """Let every idle thread look for work."""
+        self._waiting.wake(len(self._slots))
 
     def backlog(self) -> int:
         """How many runs wait for a thread."""
-        return self._waiting.qsize()
+        return len(self._waiting)
 
     def busy_for(self, now: float) -> float:
         """For how many seconds the longest of the current runs has been running; `now` is `time.perf_counter()`."""
@@ -67,26 +79,7 @@ class ThreadRunner:
 
     def take_back(self, count: int) -> list[Run]:
         """The newest `count` runs that no thread has started; the newest first."""
-        waiting: list[Run] = []
-        while True:
-            try:
-                run = self._waiting.get_nowait()
-            except queue.Empty:
-                break
-            if run is not None:
-                waiting.append(run)
-        keep = max(0, len(waiting) - count)
-        for run in waiting[:keep]:
-            self._waiting.put(run)
-        return waiting[keep:][::-1]
-
-    def running(self) -> list[Running]:
-        """What runs now."""
-        return [
-            Running(slot.tid, run.unit.token, int(run.started_at))
-            for slot in self._slots
-            if (run := slot.run) is not None and run.started_at
-        ]
+        return self._waiting.take_back(count)
 
     def jids(self) -> dict[int, str]:
         """The ident of each thread that runs a job, and that job's jid."""
@@ -105,8 +98,7 @@ class ThreadRunner:
 
     def close(self) -> None:
         """Let the threads end, each after what it runs now."""
-        for _ in self._slots:
-            self._waiting.put(None)
+        self._waiting.close()
 
     def join(self, timeout: float) -> bool:
         """Wait until every thread has ended; whether they have."""
@@ -119,7 +111,7 @@ class ThreadRunner:
     def _loop(self, slot: _Slot) -> None:
         while True:
             try:
-                run = self._waiting.get()
+                run = self._waiting.get(slot.bell)
                 if run is None:
                     return
                 self._run(slot, run)
@@ -131,6 +123,7 @@ class ThreadRunner:
     def _run(self, slot: _Slot, run: Run) -> None:
         with slot.lock:
             slot.outcome, slot.run = None, run
+        run.enter(self._board, slot.number)
         slot.outcome = self._processor.perform(run)
         self._report(slot)
 
@@ -138,6 +131,7 @@ class ThreadRunner:
         with slot.lock:
             run = slot.run
             if run is not None:
+                self._board.leave(slot.number)
                 self._ended(run, slot.outcome or INTERRUPTED)
                 slot.run = None
 
@@ -147,73 +141,117 @@ def raise_in_thread(ident: int, error: BaseException) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(type(error)))
 
 
-class AsyncRunner:
-    """Runs `async def` jobs as tasks of one event loop, in a thread of its own that starts with the first of them."""
+class EventLoop:
+    """One event loop in a thread of its own, which starts with the first call. The runners of all capsules share it."""
 
-    def __init__(self, processor: Processor, ended: Ended) -> None:
-        self._processor = processor
-        self._ended = ended
+    def __init__(self, users: int = 1) -> None:
+        self._users = users
+        self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._tasks: dict[asyncio.Task[None], Run] = {}
-        self._closing = False
 
-    def submit(self, run: Run) -> None:
-        """Run it on the loop. Called by the fetcher's thread alone."""
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(target=self._serve, args=(self._loop,), name="pyqik-loop", daemon=True)
-            self._thread.start()
-        self._loop.call_soon_threadsafe(self._begin, run)
+    def call(self, callback: Callable[..., object], *arguments: object) -> None:
+        """Call `callback` on the loop, soon. From any thread; nothing happens once the loop has ended."""
+        try:
+            self._started().call_soon_threadsafe(callback, *arguments)
+        except RuntimeError:
+            pass
 
-    def running(self) -> list[Running]:
-        """What runs now."""
-        runs = list(self._tasks.copy().values())
-        return [Running(f"a{id(run):x}", run.unit.token, int(run.started_at)) for run in runs if run.started_at]
+    def create_task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Start a task; called on the loop."""
+        return self._started().create_task(coroutine, name=name)
 
-    def interrupt(self) -> None:
-        """Cancel every task; a job that swallows the cancellation goes on."""
-        if self._loop is not None:
-            try:
-                self._loop.call_soon_threadsafe(self._cancel)
-            except RuntimeError:
-                pass  # It has ended meanwhile.
+    def leave(self) -> None:
+        """One of the users needs it no more. It stops with the last of them."""
+        with self._lock:
+            self._users -= 1
+            if self._users == 0 and self._loop is not None:
+                self._loop.call_soon_threadsafe(self._loop.stop)
 
-    def tasks(self) -> list[tuple[asyncio.Task[None], str]]:
-        """Each task that runs a job, and that job's jid."""
-        return [(task, run.payload.jid) for task, run in self._tasks.copy().items()]
-
-    def close(self) -> None:
-        """Stop the loop once its jobs have ended. Called once, by the fetcher's thread."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._close)
+    @property
+    def thread(self) -> threading.Thread | None:
+        """Its thread, once it has started."""
+        return self._thread
 
     def join(self, timeout: float) -> bool:
-        """Wait until the loop's thread has ended; whether it has."""
+        """Wait until its thread has ended; whether it has."""
         if self._thread is None:
             return True
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def _started(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._serve, args=(self._loop,), name="pyqik-loop", daemon=True)
+                self._thread.start()
+            return self._loop
+
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
+        watch = LoopWatch(loop, threading.current_thread())
+        watch.start()
         try:
             loop.run_forever()
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
+            watch.stop()
             loop.close()
 
-    def _begin(self, run: Run) -> None:
-        assert self._loop is not None
-        task = self._loop.create_task(self._run(run))
-        self._tasks[task] = run
-        task.add_done_callback(self._over)
+
+class AsyncRunner:
+    """Runs up to `concurrency` `async def` jobs as tasks of `loop`; their slots on `board` begin at `first_slot`."""
+
+    def __init__(
+        self, concurrency: int, processor: Processor, ended: Ended, board: Board, first_slot: int, loop: EventLoop
+    ) -> None:
+        self._processor = processor
+        self._ended = ended
+        self._board = board
+        self._free_slots = list(range(first_slot, first_slot + concurrency))
+        self._loop = loop
+        self._tasks: dict[asyncio.Task[None], Run] = {}
+        self._closing = False
+
+    def submit(self, runs: Sequence[Run]) -> None:
+        """Run them on the loop."""
+        self._loop.call(self._begin, runs)
+
+    def interrupt(self) -> None:
+        """Cancel every task; a job that swallows the cancellation goes on."""
+        if self._loop.thread is not None:
+            self._loop.call(self._cancel)
+
+    def tasks(self) -> list[tuple[asyncio.Task[None], Run]]:
+        """Each task that runs a job, and its run."""
+        return list(self._tasks.copy().items())
+
+    def close(self) -> None:
+        """Need the loop no more as soon as its jobs have ended. Called once, by the thread that submits."""
+        if self._loop.thread is None:
+            self._loop.leave()
+        else:
+            self._loop.call(self._close)
+
+    # On the loop.
+
+    def _begin(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            # The name is what asyncio's own tools show, and what the watch says when it blocks the loop.
+            task = self._loop.create_task(self._run(run), f"{run.payload.display_class} {run.payload.jid}")
+            self._tasks[task] = run
+            task.add_done_callback(self._over)
 
     async def _run(self, run: Run) -> None:
         outcome = INTERRUPTED
+        slot = self._free_slots.pop()
+        run.enter(self._board, slot)
         try:
             outcome = await self._processor.perform_async(run)
         finally:
+            self._board.leave(slot)
+            self._free_slots.append(slot)
             self._ended(run, outcome)
 
     def _over(self, task: asyncio.Task[None]) -> None:
@@ -221,15 +259,16 @@ class AsyncRunner:
         if task.cancelled():
             # It was cancelled before its first step, so not a line of `_run` was executed.
             self._ended(run, INTERRUPTED)
-        self._stop_if_idle()
+        self._leave_if_idle()
 
     def _close(self) -> None:
         self._closing = True
-        self._stop_if_idle()
+        self._leave_if_idle()
 
-    def _stop_if_idle(self) -> None:
-        if self._closing and not self._tasks and self._loop is not None:
-            self._loop.stop()
+    def _leave_if_idle(self) -> None:
+        if self._closing and not self._tasks:
+            self._closing = False
+            self._loop.leave()
 
     def _cancel(self) -> None:
         for task, run in list(self._tasks.items()):

@@ -222,14 +222,13 @@ class Supervisor:
         log.log(20 if told_to else 40, "child ended", child=child.pid, how=how, killed=child.killed)
         if self._parts is None:
             # It never got as far as taking a job.
+            child.close()
             if child.exit_status == EXIT_START_FAILED or not told_to:
                 self._exit_status = child.exit_status if child.exit_status and child.exit_status > 0 else 1
             return
         self._unrecovered.add(child.identity)
         self._parts.recovery.give_back(
-            child.identity,
-            list(child.config.all_queues),
-            lambda count: self._tell(lambda: self._on_recovered(child, count)),
+            child.identity, lambda count: self._tell(lambda: self._on_recovered(child, count))
         )
         if not (told_to or self._quiet):
             self._restart(child)
@@ -246,6 +245,7 @@ class Supervisor:
         self._unrecovered.discard(child.identity)
         assert self._parts is not None
         self._parts.heartbeat.remove(child.identity)
+        child.close()
 
     # From and to other threads.
 

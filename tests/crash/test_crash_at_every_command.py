@@ -26,9 +26,9 @@ POSITIONS = range(1, 20)
 
 def live(broker: Broker, redis: redis_py.Redis) -> None:
     """A short life: take, wait, settle in every way, give back."""
-    held = list(broker.exchange([], 4, ["a", "b"], adopt=False, now=1.0).units)
+    held = list(broker.exchange([], 4, ["a", "b", "c"], adopt=False, now=1.0).units)
     endings = [(held[0], GONE), (held[1], Place("add", "retry", 5.0, b"")), (held[2], BACK)]
-    held += broker.exchange(endings, 3, ["a", "b"], adopt=False, now=1.0).units
+    held += broker.exchange(endings, 3, ["a", "b", "c"], adopt=False, now=1.0).units
     waiter = broker.waiter("c")
     waiter.arm(0.0)
     redis.lpush("queue:c", JOBS[-1])
@@ -70,7 +70,7 @@ def test_every_job_is_in_one_place_after_a_death_at_any_command(
     if redis.llen("queue:c") == 0 and JOBS[-1] not in {*places(redis), *landed(redis)}:
         redis.lpush("queue:c", JOBS[-1])
 
-    recover(redis, "host:1:abc", ["a", "b", "c"])
+    recover(redis, "host:1:abc")
 
     # The first job is the one that was done, if the server heard of it.
     assert [job for job in places(redis) if job != JOBS[0]] == JOBS[1:]
@@ -102,7 +102,7 @@ def test_what_a_dead_process_had_still_sent_takes_nothing(
     redis.lpush("queue:a", *JOBS)
     broker = Broker(open_redis(redis_url), "host:1:abc", DeadLimits())
     broker.exchange([], 2, ["a"], adopt=False, now=1.0)
-    recover(redis, "host:1:abc", ["a"])
+    recover(redis, "host:1:abc")
 
     with pytest.raises(Superseded):
         late(broker)
@@ -115,13 +115,14 @@ def test_a_job_that_lands_for_a_process_that_was_killed_is_given_back_at_the_sec
     redis: redis_py.Redis, redis_url: str
 ) -> None:
     broker = Broker(open_redis(redis_url), "host:1:abc", DeadLimits())
+    broker.exchange([], 1, ["a"], adopt=False, now=1.0)
     waiter = broker.waiter("a")
     waiter.arm(0.0)
-    recover(redis, "host:1:abc", ["a"])
+    recover(redis, "host:1:abc")
     redis.lpush("queue:a", b"1")
-    wait_until(lambda: redis.llen("pyqik:landing:host:1:abc:a") == 1, message="it has landed")
+    wait_until(lambda: redis.llen("pyqik:landing:host:1:abc:default:a") == 1, message="it has landed")
 
-    count = recover(redis, "host:1:abc", ["a"])
+    count = recover(redis, "host:1:abc")
 
     assert (count, redis.lrange("queue:a", 0, -1)) == (1, [b"1"])
     waiter.close()
@@ -133,7 +134,7 @@ def test_two_rescuers_at_once_give_back_everything_once(redis: redis_py.Redis, r
     broker = Broker(open_redis(redis_url), "host:1:abc", DeadLimits())
     broker.exchange([], 8, ["a"], adopt=False, now=1.0)
 
-    counts = [recover(redis, "host:1:abc", ["a"]), recover(redis, "host:1:abc", ["a"])]
+    counts = [recover(redis, "host:1:abc"), recover(redis, "host:1:abc")]
 
     assert counts == [8, 0]
     assert redis.lrange("queue:a", 0, -1) == JOBS[::-1]

@@ -189,7 +189,7 @@ def test_a_job_that_lands_for_a_connection_that_is_gone_is_not_kept_from_running
         redis.client_kill_filter(_type="normal", skipme=True)
         book.wait_for("redis.restored")
         with redis.pipeline(transaction=True) as pipe:
-            pipe.lpush(f"pyqik:landing:{launcher.identity}:a", payload(1))
+            pipe.lpush(f"pyqik:landing:{launcher.identity}:default:a", payload(1))
             pipe.execute()
 
         wait_until(lambda: book.runs[1], message="the stranded job has run")

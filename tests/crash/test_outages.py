@@ -267,11 +267,13 @@ def test_who_was_taken_for_dead_takes_nothing_more_and_its_jobs_are_given_back(
     push(client, "a", [1, 2, 3], "Gated")
     with running(server.url, "a", clean=False, concurrency=2) as launcher:
         gate.wait_for_arrivals(2)
-        recover(client, launcher.identity, ["a"])
+        recover(client, launcher.identity)
         wait_until(lambda: waiting(client, "a") == [1, 2, 3], message="all are in their queue again")
         gate.open()
         ran(book, 2)
-        wait_until(lambda: not launcher._manager._fetcher._thread.is_alive(), message="the fetcher has ended")
+        wait_until(
+            lambda: not launcher._capsules._managers[0]._fetcher._thread.is_alive(), message="the fetcher has ended"
+        )
 
     assert waiting(client, "a") == [1, 2, 3]
     assert left_behind(client) == {}

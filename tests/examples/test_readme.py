@@ -66,7 +66,7 @@ def run(block: str, tmp_path: Path) -> dict[str, Any]:
 def surroundings(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> None:
     """A Redis for what is pushed, and no subscriber left behind."""
     monkeypatch.setenv("REDIS_URL", redis_url)
-    monkeypatch.setattr(pyqik.events, "_subscribers", {})
+    monkeypatch.setattr(pyqik.events, "subscribers", {})
 
 
 def test_the_job_that_rails_enqueues_is_the_one_that_python_runs(tmp_path: Path) -> None:
@@ -130,7 +130,8 @@ def test_the_toml_file_is_a_configuration(tmp_path: Path) -> None:
     config = load(directory=tmp_path, environ={}).config
 
     expected = tomllib.loads(blocks("toml")[0])
-    assert (config.all_queues, config.timeout) == (expected["queues"], expected["timeout"])
+    assert (config.queues, config.timeout) == (expected["queues"], expected["timeout"])
+    assert [capsule.name for capsule in config.capsules] == list(expected["capsules"])
 
 
 def test_kubernetes_grants_the_timeout_and_five_seconds() -> None:

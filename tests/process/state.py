@@ -61,7 +61,7 @@ def count_processed(client: redis_py.Redis) -> int:
 
 def _is_trace(key: str, value: Any) -> bool:
     if key.startswith("pyqik:in-flight:"):
-        return set(value) != {b"take"}
+        return any(b":" in field for field in value)
     return key in ("processes", "pyqik:leases") or key.endswith((":work", ":workers", "-signals")) or "landing" in key
 
 

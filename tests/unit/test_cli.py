@@ -223,13 +223,30 @@ def test_check_names_mistakes_of_flags_and_of_modules_together(capsys: pytest.Ca
     assert (status, len(mistakes)) == (1, 2)
 
 
-def test_check_warns_of_capsules_and_exits_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "pyqik.toml").write_text('[capsules.one]\nqueues = ["single"]\n', encoding="utf-8")
+def test_check_shows_every_capsule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "pyqik.toml").write_text('[capsules.one]\nqueues = ["single"]\nconcurrency = 1\n', encoding="utf-8")
 
     status = cli.main(["check"])
 
     assert status == 0
-    assert "warning: capsules one" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "capsule default, 10 threads: queues (strict): default\n" in output
+    assert "capsule one, 1 threads: queues (strict): single\n" in output
+
+
+def test_capsules_are_given_by_flags_too(capsys: pytest.CaptureFixture[str]) -> None:
+    status = cli.main(["check", "-q", "mail", "--capsule", "big=2:reports,exports", "--capsule", "one=1:single"])
+
+    assert status == 0
+    output = capsys.readouterr().out
+    assert "capsule big, 2 threads: queues (strict): reports, exports\n" in output
+    assert "capsule one, 1 threads: queues (strict): single\n" in output
+
+
+@pytest.mark.parametrize("text", ["big", "big=reports", "big=x:reports", "big=2:", "big=0:reports", "=2:reports"])
+def test_a_capsule_that_cannot_be_read_is_a_mistake(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--capsule", text]) == 1
+    assert "capsule" in capsys.readouterr().out
 
 
 def test_check_warns_of_queues_from_sidekiq_yml(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final, Self, TypeAlias
 
 from pyqik.core.config.queues import QueueMode, queue_mode, queue_warnings, weights_of
-from pyqik.core.config.rules import CODE_ONLY, RULES, Queues, Text, Whole, field_mistakes
+from pyqik.core.config.rules import CODE_ONLY, DEFAULT_CAPSULE, RULES, Queues, Text, Whole, field_mistakes
 from pyqik.core.errors import ConfigError
 
 #: A generator function with one yield; what it is called with depends on the chain it stands in.
@@ -32,16 +32,29 @@ class Capsule:
     """As in Config; stored as an immutable mapping."""
     concurrency: int = 10
     """Threads."""
+    async_concurrency: int = 100
+    """`async def` jobs at a time."""
 
     def __post_init__(self) -> None:
         mistakes = [
             *Text().mistakes("name", self.name),
             *Whole(1).mistakes("concurrency", self.concurrency),
+            *Whole(1).mistakes("async_concurrency", self.async_concurrency),
             *Queues().mistakes("queues", self.queues),
         ]
         if mistakes:
             raise ConfigError([f'capsule "{self.name}": {mistake}' for mistake in mistakes])
         object.__setattr__(self, "queues", weights_of(self.queues))
+
+    @property
+    def weights(self) -> Mapping[str, int]:
+        """The queues, name → weight."""
+        return weights_of(self.queues)
+
+    @property
+    def queue_mode(self) -> QueueMode:
+        """The order in which the queues are walked: strict, random or weighted."""
+        return queue_mode(self.weights)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +75,7 @@ class Config:
     queues: Mapping[str, int] | Sequence[str] = field(default_factory=lambda: {"default": 0})
     """Names in strict order, or name → weight; stored as an immutable mapping. To read it: `all_queues`."""
     capsules: Sequence[Capsule] = ()
-    """Queues with threads of their own; for now they are served together with `queues`."""
+    """Queues with threads of their own, inside the same child process."""
     timeout: float = 25.0
     """How long a stop waits for running jobs."""
     processes: int = 1
@@ -158,11 +171,22 @@ class Config:
         return name in base.given and name not in self.given
 
     @property
+    def all_capsules(self) -> tuple[Capsule, ...]:
+        """The default capsule, which has `queues`, `concurrency` and `async_concurrency`; then the others."""
+        default = Capsule(
+            name=DEFAULT_CAPSULE,
+            queues=self.queues,
+            concurrency=self.concurrency,
+            async_concurrency=self.async_concurrency,
+        )
+        return (default, *self.capsules)
+
+    @property
     def all_queues(self) -> Mapping[str, int]:
         """Every queue that the process serves, name → weight: its own, then those of its capsules."""
         merged = dict(weights_of(self.queues))
         for capsule in self.capsules:
-            for name, weight in weights_of(capsule.queues).items():
+            for name, weight in capsule.weights.items():
                 merged[name] = max(weight, merged.get(name, 0))
         return MappingProxyType(merged)
 
@@ -171,20 +195,13 @@ class Config:
         """Threads per child process, those of the capsules included."""
         return self.concurrency + sum(capsule.concurrency for capsule in self.capsules)
 
-    @property
-    def queue_mode(self) -> QueueMode:
-        """The order in which `all_queues` are walked: strict, random or weighted."""
-        return queue_mode(self.all_queues)
-
     def warnings(self) -> list[str]:
         """What works but is probably not meant, each with the way out."""
         found = list(queue_warnings(self.all_queues))
-        if self.capsules:
-            names = ", ".join(capsule.name for capsule in self.capsules)
-            found.append(
-                f"capsules {names}: served together with the other queues by {self.total_concurrency} threads; "
-                "start a `pyqik work` for each to keep them apart"
-            )
+        found += [
+            f"queue {name} is served by the capsules {' and '.join(names)}; name it in one of them to keep them apart"
+            for name, names in self._shared_queues().items()
+        ]
         if self.embedded and "redis" in self.given:
             found.append("redis is not used beside embedded; leave one of them out")
         if self.lease < _SHORT_LEASE:
@@ -193,12 +210,25 @@ class Config:
             )
         return found
 
+    def _shared_queues(self) -> dict[str, list[str]]:
+        """Queues that more than one capsule serves, and which."""
+        served: dict[str, list[str]] = {}
+        for capsule in self.all_capsules:
+            for name in capsule.weights:
+                served.setdefault(name, []).append(capsule.name)
+        return {name: capsules for name, capsules in served.items() if len(capsules) > 1}
+
     def to_dict(self) -> dict[str, object]:
         """Everything but the functions, as JSON and MessagePack can hold it. The Redis password is in it."""
         plain: dict[str, object] = {name: getattr(self, name) for name in RULES if name not in CODE_ONLY}
         plain["queues"] = dict(weights_of(self.queues))
         plain["capsules"] = [
-            {"name": each.name, "queues": dict(weights_of(each.queues)), "concurrency": each.concurrency}
+            {
+                "name": each.name,
+                "queues": dict(each.weights),
+                "concurrency": each.concurrency,
+                "async_concurrency": each.async_concurrency,
+            }
             for each in self.capsules
         ]
         plain["default_job_options"] = deepcopy(dict(self.default_job_options))

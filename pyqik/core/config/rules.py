@@ -22,6 +22,9 @@ from pyqik.core.job_options import is_plain, option_mistakes
 #: Seconds; what is longer is more likely a point in time than a duration.
 LONGEST: Final = 1_000_000_000
 
+#: The capsule that `queues` and `concurrency` describe, as Sidekiq calls it.
+DEFAULT_CAPSULE: Final = "default"
+
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
 _MODULE: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
@@ -265,6 +268,8 @@ class Named:
             if type(item).__name__ != self.kind
         )
         names = [getattr(item, "name", None) for item in value]
+        if DEFAULT_CAPSULE in names:
+            yield f'{name} has "{DEFAULT_CAPSULE}", which is the one of `queues` and `concurrency`; use another name'
         for twice in dict.fromkeys(each for each in names if each is not None and names.count(each) > 1):
             yield f"{name} has {shown(twice)} twice; give each {self.kind} a name of its own"
 

@@ -3,25 +3,31 @@
 -- run again after that could be.
 --
 -- KEYS  1 in-flight hash   2 `queues`
--- ARGV  1 prefix of its landing lists   2 seconds for which to remember that it has ended   then its queues' names
+-- ARGV  1 prefix of its landing lists   2 seconds for which to remember that it has ended
 -- Returns  how many units went back
--- Before   units in the record and on the landing lists
+-- Before   units in the record and on the landing lists of the queues that the record names
 -- After    they are at the front of their queues, the oldest first; the record says that any take is too late
 
-local in_flight, back = KEYS[1], 0
+local in_flight, back, tokens = KEYS[1], 0, {}
 
-for i = 3, #ARGV do
-  local landing = ARGV[1] .. ARGV[i]
-  while redis.call('LMOVE', landing, 'queue:' .. ARGV[i], 'LEFT', 'RIGHT') do
-    redis.call('SADD', KEYS[2], ARGV[i])
-    back = back + 1
+local function give_back_landed(capsule, names)
+  for name in string.gmatch(names, '[^\n]+') do
+    local landing = ARGV[1] .. capsule .. ':' .. name
+    while redis.call('LMOVE', landing, 'queue:' .. name, 'LEFT', 'RIGHT') do
+      redis.call('SADD', KEYS[2], name)
+      back = back + 1
+    end
   end
 end
 
-local tokens = {}
 for _, field in ipairs(redis.call('HKEYS', in_flight)) do
   local number, n = string.match(field, '^(%d+):(%d+)$')
-  if number then tokens[#tokens + 1] = {field, tonumber(number), tonumber(n)} end
+  local capsule = string.match(field, '^queues%.(.*)$')
+  if number then
+    tokens[#tokens + 1] = {field, tonumber(number), tonumber(n)}
+  elseif capsule then
+    give_back_landed(capsule, redis.call('HGET', in_flight, field))
+  end
 end
 table.sort(tokens, function(a, b)
   if a[2] ~= b[2] then return a[2] > b[2] end
@@ -38,6 +44,6 @@ for _, token in ipairs(tokens) do
   back = back + 1
 end
 
-redis.call('HSET', in_flight, 'take', '9007199254740991')
+redis.call('HSET', in_flight, 'ended', '1')
 redis.call('EXPIRE', in_flight, ARGV[2])
 return back

@@ -2,7 +2,7 @@
 -- lost gives the same answer again; one that arrives after a later take, or after the process was declared dead, is refused.
 --
 -- KEYS  1 in-flight hash   2 `paused`   then for each queue: its list, its landing list
--- ARGV  1 take number      2 count      3 "1" to adopt what blocking moves have landed
+-- ARGV  1 capsule   2 take number   3 count   4 "1" to adopt what blocking moves have landed
 --       then for each queue: its name, and how many of its landed payloads the process has started already
 -- Returns  {paused queue names, {token, queue, payload, token, queue, payload, ...}, "1" if this repeats an answer};
 --          a token is "<take number>:<n>"
@@ -10,10 +10,10 @@
 -- After    what was started stands in the hash, and up to `count` more; if adopting, nothing is left on the landing
 --          lists: what is too much, or of a paused queue, is at the front of its queue again
 
-local in_flight, number, count = KEYS[1], ARGV[1], tonumber(ARGV[2])
-local adopt = ARGV[3] == '1'
+local in_flight, capsule, number, count = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
+local adopt = ARGV[4] == '1'
 local names, started = {}, {}
-for i = 4, #ARGV, 2 do
+for i = 5, #ARGV, 2 do
   names[#names + 1] = ARGV[i]
   started[#started + 1] = tonumber(ARGV[i + 1])
 end
@@ -23,8 +23,12 @@ for i, flag in ipairs(is_paused) do
   if flag == 1 then paused[#paused + 1] = names[i] end
 end
 
-local last = redis.call('HGET', in_flight, 'take')
-if last and tonumber(last) > tonumber(number) then
+local take = 'take.' .. capsule
+local state = redis.call('HMGET', in_flight, 'ended', take)
+local ended, last = state[1], state[2]
+if ended then
+  return redis.error_reply('STALE take ' .. number .. ' of a process that was declared dead')
+elseif last and tonumber(last) > tonumber(number) then
   return redis.error_reply('STALE take ' .. number .. ' came after take ' .. last)
 end
 
@@ -44,7 +48,11 @@ if last == number then
   return {paused, taken, '1'}
 end
 
-redis.call('HSET', in_flight, 'take', number)
+if not last then
+  -- Whoever gives everything back has to know where blocking moves may have landed something.
+  redis.call('HSET', in_flight, 'queues.' .. capsule, table.concat(names, '\n'))
+end
+redis.call('HSET', in_flight, take, number)
 local n = 0
 
 local function keep(queue, payload)

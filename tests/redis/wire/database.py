@@ -40,3 +40,11 @@ def fill(redis: redis_py.Redis, values: Mapping[str, Value]) -> None:
                 client.zadd(key, value)
             case dict():
                 client.hset(key, mapping=value)
+
+
+def record(take: int, queues: str, *units: tuple[bytes, bytes], ended: bool = False) -> dict[bytes, Any]:
+    """An in-flight record whose default capsule has made its `take`th take from `queues` (a blank between two), with
+    these units.
+    """
+    fields: dict[bytes, Any] = {b"take.default": b"%d" % take, b"queues.default": queues.replace(" ", "\n").encode()}
+    return {**fields, **dict(units), **({b"ended": b"1"} if ended else {})}

@@ -11,7 +11,7 @@ import redis as redis_py
 
 from pyqik.wire import presence
 from pyqik.wire.broker import Broker
-from pyqik.wire.presence import ProcessInfo, Running
+from pyqik.wire.presence import CapsuleInfo, ProcessInfo, Running
 from tests.redis.wire.database import contents, fill
 
 IDENTITY = "host:1:abc"
@@ -22,8 +22,7 @@ INFO = ProcessInfo(
     pid=1,
     started_at=NOW - 60,
     concurrency=5,
-    queues={"a": 0},
-    mode="strict",
+    capsules=[CapsuleInfo("default", 5, "strict", {"a": 0})],
     tag="shop",
     labels=[],
     version="pyqik 0",

@@ -8,7 +8,7 @@ import pytest
 import redis as redis_py
 
 from pyqik.wire.broker import BACK, FRONT, GONE, Broker, DeadLimits, Place, UnitOfWork, recover
-from tests.redis.wire.database import Value, contents, fill
+from tests.redis.wire.database import Value, contents, fill, record
 from tests.support.proxy import RedisProxy
 
 RECORD = "pyqik:in-flight:host:1:abc"
@@ -26,7 +26,7 @@ def settle(broker: Broker, *endings: tuple[UnitOfWork, Place]) -> None:
     broker.exchange(endings, 0, [], adopt=False, now=NOW)
 
 
-REST: dict[str, Value] = {"queues": {b"a"}, RECORD: {b"take": b"1", b"1:2": b"a\n2", b"1:3": b"a\n3"}}
+REST: dict[str, Value] = {"queues": {b"a"}, RECORD: record(1, "a", (b"1:2", b"a\n2"), (b"1:3", b"a\n3"))}
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_many_endings_of_every_kind_are_settled_in_one_round_trip(
         "queues": {b"a"},
         "queue:a": [b"4", b"1"],
         "retry": {b"3'": 1.0},
-        RECORD: {b"take": b"1"},
+        RECORD: record(1, "a"),
     }
 
 
@@ -118,14 +118,14 @@ def test_settling_and_taking_are_one_round_trip(
     assert contents(redis) == {
         "queues": {b"a"},
         "queue:a": [b"2"],
-        RECORD: {b"take": b"2", b"1:3": b"a\n3", b"2:1": b"a\n4"},
+        RECORD: record(2, "a", (b"1:3", b"a\n3"), (b"2:1", b"a\n4")),
     }
 
 
 def test_an_outcome_after_a_rescue_changes_nothing(
     broker: Broker, units: Sequence[UnitOfWork], redis: redis_py.Redis
 ) -> None:
-    recover(redis, "host:1:abc", ["a"])
+    recover(redis, "host:1:abc")
     before = contents(redis)
 
     settle(broker, (units[0], Place("add", "retry", 7.5, b"1'")), (units[1], FRONT), (units[2], GONE))
@@ -168,7 +168,7 @@ def test_an_exchange_cut_at_any_command_may_be_repeated(
         "queues": {b"a"},
         "queue:a": [b"2"],
         "retry": {b"3'": 1.0},
-        RECORD: {b"take": b"2", b"2:1": b"a\n4", b"2:2": b"a\n5"},
+        RECORD: record(2, "a", (b"2:1", b"a\n4"), (b"2:2", b"a\n5")),
     }
 
 

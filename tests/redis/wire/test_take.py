@@ -9,11 +9,11 @@ import redis as redis_py
 
 from pyqik.wire.broker import Broker, DeadLimits, Superseded, Taken, recover
 from pyqik.wire.connection import open_redis
-from tests.redis.wire.database import contents, fill
+from tests.redis.wire.database import contents, fill, record
 from tests.support.proxy import RedisProxy
 
 RECORD = "pyqik:in-flight:host:1:abc"
-LANDING = "pyqik:landing:host:1:abc"
+LANDING = "pyqik:landing:host:1:abc:default"
 
 
 def take(broker: Broker, count: int, *queues: str, adopt: bool = False) -> Taken:
@@ -32,7 +32,7 @@ def test_the_oldest_is_taken_first_and_stands_in_the_record(broker: Broker, redi
     assert [(unit.token, unit.queue, unit.raw) for unit in units] == [(b"1:1", "a", b"1"), (b"1:2", "a", b"2")]
     assert contents(redis) == {
         "queue:a": [b"3"],
-        RECORD: {b"take": b"1", b"1:1": b"a\n1", b"1:2": b"a\n2"},
+        RECORD: record(1, "a", (b"1:1", b"a\n1"), (b"1:2", b"a\n2")),
     }
 
 
@@ -74,7 +74,7 @@ def test_a_paused_queue_is_left_alone_and_named(broker: Broker, redis: redis_py.
 
 def test_nothing_to_take_leaves_only_the_number_of_the_take(broker: Broker, redis: redis_py.Redis) -> None:
     assert taken(broker, 5, "a", "b") == []
-    assert contents(redis) == {RECORD: {b"take": b"1"}}
+    assert contents(redis) == {RECORD: record(1, "a b")}
 
 
 def test_no_room_and_nothing_to_adopt_sends_nothing(broker: Broker, redis: redis_py.Redis) -> None:
@@ -96,7 +96,7 @@ def test_landed_jobs_are_adopted_before_those_that_wait(broker: Broker, redis: r
     assert raws == [b"1", b"2", b"0", b"3"]
     assert contents(redis) == {
         "queue:a": [b"4"],
-        RECORD: {b"take": b"1", b"1:1": b"a\n1", b"1:2": b"a\n2", b"1:3": b"b\n0", b"1:4": b"a\n3"},
+        RECORD: record(1, "a b", (b"1:1", b"a\n1"), (b"1:2", b"a\n2"), (b"1:3", b"b\n0"), (b"1:4", b"a\n3")),
     }
 
 
@@ -111,7 +111,7 @@ def test_landed_jobs_that_are_too_many_go_back_to_the_front_in_their_order(
     assert contents(redis) == {
         "queue:a": [b"5", b"4", b"3", b"2"],
         "queue:b": [b"7", b"6"],
-        RECORD: {b"take": b"1", b"1:1": b"a\n1"},
+        RECORD: record(1, "a b", (b"1:1", b"a\n1")),
     }
 
 
@@ -121,7 +121,7 @@ def test_adopting_without_room_gives_everything_back(broker: Broker, redis: redi
     raws = taken(broker, 0, "a", adopt=True)
 
     assert raws == []
-    assert contents(redis) == {"queue:a": [b"3", b"2", b"1"], RECORD: {b"take": b"1"}}
+    assert contents(redis) == {"queue:a": [b"3", b"2", b"1"], RECORD: record(1, "a")}
 
 
 def test_what_landed_from_a_queue_that_is_paused_by_now_goes_back(broker: Broker, redis: redis_py.Redis) -> None:
@@ -141,7 +141,7 @@ def test_without_adopting_the_landing_lists_are_left_alone(broker: Broker, redis
 
 
 def test_another_process_s_landing_list_is_none_of_ours(broker: Broker, redis: redis_py.Redis) -> None:
-    fill(redis, {"pyqik:landing:host:1:other:a": [b"1"]})
+    fill(redis, {"pyqik:landing:host:1:other:default:a": [b"1"]})
 
     assert taken(broker, 5, "a", adopt=True) == []
 
@@ -217,7 +217,7 @@ def test_a_take_that_arrives_after_a_later_one_is_refused_and_changes_nothing(
 def test_a_process_that_was_declared_dead_takes_nothing_more(broker: Broker, redis: redis_py.Redis) -> None:
     fill(redis, {"queue:a": [b"2", b"1"]})
     take(broker, 1, "a")
-    recover(redis, "host:1:abc", ["a"])
+    recover(redis, "host:1:abc")
     before = contents(redis)
 
     with pytest.raises(Superseded, match="host:1:abc"):

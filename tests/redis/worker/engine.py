@@ -159,7 +159,7 @@ def left_behind(redis: redis_py.Redis) -> dict[str, Any]:
         if key.startswith("pyqik:landing:"):
             left[key] = value
         elif key.startswith("pyqik:in-flight:") and isinstance(value, dict):
-            units = {field: record for field, record in value.items() if field != b"take"}
+            units = {field: record for field, record in value.items() if b":" in field}
             if units:
                 left[key] = units
     return left

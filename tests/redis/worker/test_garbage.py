@@ -145,12 +145,12 @@ def test_the_poller_outlives_keys_of_the_wrong_type(
 
 def test_the_recovery_tries_until_it_can(redis_url: str, redis: redis_py.Redis) -> None:
     redis.set("queue:a", "x")
-    redis.hset("pyqik:in-flight:host:1:abc", mapping={"take": "1", "1:1": b"a\n1"})
+    redis.hset("pyqik:in-flight:host:1:abc", mapping={"take.default": "1", "1:1": b"a\n1"})
     client = open_redis(redis_url)
     recovery = Recovery(client, SystemClock())
     recovery.start()
     counts: list[int] = []
-    recovery.give_back("host:1:abc", ["a"], counts.append)
+    recovery.give_back("host:1:abc", counts.append)
 
     assert commands_of_a_second(redis) < BOUND
     assert counts == []

@@ -18,7 +18,6 @@ from pyqik.core.errors import InvalidPayload
 from pyqik.jobs.registry import registry
 from pyqik.wire.broker import UnitOfWork
 from pyqik.wire.payload import INVALID_PAYLOAD_CLASS, decode
-from pyqik.worker.metrics import ExecutionCounter
 from pyqik.worker.outcome import Outcome
 from pyqik.worker.processor import Policy, Processor
 from tests.redis.wire.database import contents
@@ -259,7 +258,7 @@ def processor(monkeypatch: pytest.MonkeyPatch) -> Processor:
     def fails(*args: Any) -> None:
         raise ValueError("no")
 
-    return Processor(registry, Policy(), ExecutionCounter(), SystemClock(), stopping=lambda: False)
+    return Processor(registry, Policy(), SystemClock(), stopping=lambda: False)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -13,10 +13,10 @@ import pyqik
 from pyqik.core.clock import SystemClock
 from pyqik.jobs.registry import registry
 from pyqik.wire.broker import UnitOfWork
-from pyqik.worker.metrics import ExecutionCounter
+from pyqik.worker.board import Board
 from pyqik.worker.outcome import Ending, Outcome
 from pyqik.worker.processor import Policy, Processor, Run
-from pyqik.worker.runners import AsyncRunner, ThreadRunner
+from pyqik.worker.runners import AsyncRunner, EventLoop, ThreadRunner
 from tests.redis.worker.engine import Book, Gate, left_behind, payload, push, running, waiting
 from tests.support.wait import wait_until
 
@@ -168,7 +168,12 @@ class Told:
 
 @pytest.fixture
 def processor() -> Processor:
-    return Processor(registry, Policy(), ExecutionCounter(), SystemClock(), stopping=lambda: False)
+    return Processor(registry, Policy(), SystemClock(), stopping=lambda: False)
+
+
+def async_runner(processor: Processor, told: Told) -> tuple[AsyncRunner, EventLoop]:
+    loop = EventLoop()
+    return AsyncRunner(3, processor, told, Board(3), 0, loop), loop
 
 
 def opened(processor: Processor, raw: bytes) -> Run:
@@ -185,9 +190,9 @@ def test_a_task_that_is_cancelled_before_its_first_step_is_told_as_interrupted(p
         ran.append(number)
 
     told = Told()
-    runner = AsyncRunner(processor, told)
+    runner, loop = async_runner(processor, told)
     first, second = opened(processor, payload(1, "Async")), opened(processor, payload(2, "Async"))
-    runner.submit(first)
+    runner.submit([first])
     wait_until(lambda: told.endings(first), message="the loop runs")
     hold, held = threading.Event(), threading.Event()
 
@@ -196,17 +201,16 @@ def test_a_task_that_is_cancelled_before_its_first_step_is_told_as_interrupted(p
         hold.wait(10)
 
     # While the loop's thread stands still, the start and the cancellation come in one batch.
-    assert runner._loop is not None
-    runner._loop.call_soon_threadsafe(block)
+    loop.call(block)
     assert held.wait(10)
-    runner.submit(second)
+    runner.submit([second])
     runner.interrupt()
     hold.set()
 
     wait_until(lambda: told.endings(second), message="the second is told")
     assert (told.endings(second), ran) == ([Ending.INTERRUPTED], [1])
     runner.close()
-    assert runner.join(10)
+    assert loop.join(10)
 
 
 def test_a_closed_loop_finishes_its_tasks_before_it_ends(processor: Processor) -> None:
@@ -218,16 +222,16 @@ def test_a_closed_loop_finishes_its_tasks_before_it_ends(processor: Processor) -
             await asyncio.sleep(0)
 
     told = Told()
-    runner = AsyncRunner(processor, told)
+    runner, loop = async_runner(processor, told)
     run = opened(processor, payload(1, "Async"))
-    runner.submit(run)
-    wait_until(runner.running, message="it runs")
+    runner.submit([run])
+    wait_until(lambda: run.started, message="it runs")
 
     runner.close()
-    assert not runner.join(0.05)
+    assert not loop.join(0.05)
     go_on.set()
 
-    assert runner.join(10)
+    assert loop.join(10)
     assert told.endings(run) == [Ending.DONE]
 
 
@@ -236,10 +240,10 @@ def test_interrupting_a_loop_that_has_ended_is_harmless(processor: Processor) ->
     async def task(number: int) -> None:
         pass
 
-    runner = AsyncRunner(processor, Told())
-    runner.submit(opened(processor, payload(1, "Async")))
+    runner, loop = async_runner(processor, Told())
+    runner.submit([opened(processor, payload(1, "Async"))])
     runner.close()
-    assert runner.join(10)
+    assert loop.join(10)
 
     runner.interrupt()
 
@@ -250,14 +254,14 @@ def test_a_job_that_cancels_itself_failed_and_was_not_interrupted(processor: Pro
         raise asyncio.CancelledError
 
     told = Told()
-    runner = AsyncRunner(processor, told)
+    runner, loop = async_runner(processor, told)
     run = opened(processor, payload(1, "Async"))
-    runner.submit(run)
+    runner.submit([run])
 
     wait_until(lambda: told.endings(run), message="it is told")
     assert told.endings(run) == [Ending.RETRIED]
     runner.close()
-    assert runner.join(10)
+    assert loop.join(10)
 
 
 def test_an_interruption_hits_the_run_that_it_was_meant_for_and_never_the_next(processor: Processor) -> None:
@@ -270,11 +274,10 @@ def test_an_interruption_hits_the_run_that_it_was_meant_for_and_never_the_next(p
             threading.Event().wait(0.001)
 
     told = Told()
-    runner = ThreadRunner(1, processor, told)
+    runner = ThreadRunner(1, processor, told, Board(1))
     runner.start()
     runs = [opened(processor, payload(number, "Gated")) for number in (*range(20), 100)]
-    for run in runs:
-        runner.submit(run)
+    runner.submit(runs, 1)
     for run in runs[:-1]:
         gate.wait_for_arrivals(1)
         runner.interrupt()
@@ -295,11 +298,10 @@ def test_what_no_thread_has_started_is_taken_back_newest_first_and_the_rest_runs
         gate.pass_through()
 
     told = Told()
-    runner = ThreadRunner(1, processor, told)
+    runner = ThreadRunner(1, processor, told, Board(1))
     runner.start()
     runs = [opened(processor, payload(number, "Gated")) for number in range(5)]
-    for run in runs:
-        runner.submit(run)
+    runner.submit(runs, 1)
     gate.wait_for_arrivals(1)
 
     back = runner.take_back(3)

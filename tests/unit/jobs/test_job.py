@@ -124,7 +124,7 @@ def test_a_reloaded_module_replaces_its_jobs() -> None:
     load()
     newer = load()
 
-    assert registry.get("Foo").instantiate(PAYLOAD).perform is newer
+    assert registry.get("Foo").create(PAYLOAD).perform is newer
 
 
 def test_a_function_job_runs_as_it_was_written() -> None:
@@ -133,7 +133,7 @@ def test_a_function_job_runs_as_it_was_written() -> None:
         return a * b
 
     definition = registry.get("Foo")
-    run = definition.instantiate(PAYLOAD)
+    run = definition.create(PAYLOAD)
 
     assert not definition.is_async
     assert run.perform(2, 3) == 6
@@ -180,7 +180,7 @@ class Resize(pyqik.Job, name="Unit::Resize", queue="images", retry=3):
 def test_each_run_of_a_class_job_has_an_instance_of_its_own() -> None:
     definition = registry.get("Unit::Resize")
 
-    first, second = definition.instantiate(PAYLOAD), definition.instantiate(PAYLOAD)
+    first, second = definition.create(PAYLOAD), definition.create(PAYLOAD)
 
     assert first is not second
     assert isinstance(first, Resize)
@@ -189,7 +189,7 @@ def test_each_run_of_a_class_job_has_an_instance_of_its_own() -> None:
 
 
 def test_a_class_job_may_say_when_it_is_retried() -> None:
-    run = registry.get("Unit::Resize").instantiate(PAYLOAD)
+    run = registry.get("Unit::Resize").create(PAYLOAD)
 
     decisions = [run.retry_in(count, ValueError()) for count in range(4)]
 
@@ -197,7 +197,7 @@ def test_a_class_job_may_say_when_it_is_retried() -> None:
 
 
 def test_a_class_jobs_logger_names_the_job() -> None:
-    run = registry.get("Unit::Resize").instantiate(PAYLOAD)
+    run = registry.get("Unit::Resize").create(PAYLOAD)
 
     with capture_logs() as lines:
         run.perform(2, 3)
@@ -245,7 +245,7 @@ def test_subclasses_inherit_options_and_methods_and_not_the_name() -> None:
 
     assert "Low" not in registry.names()
     assert registry.get("Quick").options == {"queue": "low", "retry": 0}
-    assert registry.get("Quick").instantiate(PAYLOAD).perform() == "Quick"
+    assert registry.get("Quick").create(PAYLOAD).perform() == "Quick"
 
 
 def test_an_abstract_class_cannot_be_enqueued() -> None:

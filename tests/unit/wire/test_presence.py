@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from pyqik.wire.presence import ProcessInfo
+from pyqik.wire.presence import CapsuleInfo, ProcessInfo
 
 INFO = ProcessInfo(
     identity="web-1:7:0431ba61ac7f",
@@ -12,8 +12,10 @@ INFO = ProcessInfo(
     pid=7,
     started_at=1795320148.3529115,
     concurrency=12,
-    queues={"critical": 3, "default": 1},
-    mode="weighted",
+    capsules=[
+        CapsuleInfo("default", 10, "weighted", {"critical": 3, "default": 1}),
+        CapsuleInfo("reports", 2, "strict", {"reports": 0, "default": 0}),
+    ],
     tag="shöp",
     labels=["blue"],
     version="pyqik 0.1.0 (Python 3.11.7)",
@@ -28,10 +30,11 @@ def test_the_info_has_every_key_that_any_version_reads() -> None:
         "tag": "shöp",
         "concurrency": 12,
         "capsules": {
-            "default": {"concurrency": 12, "mode": "weighted", "weights": {"critical": 3, "default": 1}},
+            "default": {"concurrency": 10, "mode": "weighted", "weights": {"critical": 3, "default": 1}},
+            "reports": {"concurrency": 2, "mode": "strict", "weights": {"reports": 0, "default": 0}},
         },
-        "queues": ["critical", "default"],
-        "weights": [{"critical": 3, "default": 1}],
+        "queues": ["critical", "default", "reports"],
+        "weights": [{"critical": 3, "default": 1}, {"reports": 0, "default": 0}],
         "labels": ["blue"],
         "identity": "web-1:7:0431ba61ac7f",
         "version": "pyqik 0.1.0 (Python 3.11.7)",

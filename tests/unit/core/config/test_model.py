@@ -129,23 +129,34 @@ def test_a_mistake_in_a_queue_names_the_queue_and_the_way_out(queues: object, mi
     ],
 )
 def test_the_weights_say_in_which_order_queues_are_walked(queues: Any, mode: str) -> None:
-    assert Config(queues=queues).queue_mode == mode
+    assert Capsule(name="one", queues=queues).queue_mode == mode
 
 
 def test_queues_keep_their_order() -> None:
     assert list(Config(queues=["z", "a", "m"]).all_queues) == ["z", "a", "m"]
 
 
-def test_capsules_are_served_together_with_the_other_queues() -> None:
-    config = Config(
-        queues=["default"],
-        concurrency=5,
-        capsules=[Capsule(name="one", queues={"single": 2, "default": 1}, concurrency=1)],
-    )
+def test_the_default_capsule_has_the_queues_that_no_other_names() -> None:
+    reports = Capsule(name="reports", queues={"reports": 2}, concurrency=1)
 
-    assert list(config.all_queues.items()) == [("default", 1), ("single", 2)]
+    config = Config(queues=["default"], concurrency=5, async_concurrency=7, capsules=[reports])
+
+    default = Capsule(name="default", queues=["default"], concurrency=5, async_concurrency=7)
+    assert config.all_capsules == (default, reports)
+    assert list(config.all_queues.items()) == [("default", 0), ("reports", 2)]
     assert config.total_concurrency == 6
-    assert any("capsules one" in warning for warning in config.warnings())
+    assert config.warnings() == []
+
+
+def test_a_queue_of_two_capsules_is_worth_a_warning() -> None:
+    config = Config(queues=["a", "b"], capsules=[Capsule(name="one", queues=["b"])])
+
+    assert [warning for warning in config.warnings() if "queue b is served by the capsules default and one" in warning]
+
+
+def test_no_capsule_may_be_called_default() -> None:
+    with pytest.raises(ConfigError, match="use another name"):
+        Config(capsules=[Capsule(name="default", queues=["a"])])
 
 
 def test_a_mistake_in_a_capsule_names_the_capsule() -> None:
