@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from pyqik.jobs.arguments import ArgumentsCheck
-from pyqik.jobs.foreign import heed_foreign_fields
 from pyqik.wire.payload import Payload
 
 
@@ -53,7 +52,7 @@ class JobDefinition:
     """A job as it was declared.
 
     `options` are the payload fields that its author gave, without any default; `source` says where the author wrote
-    it, and tells a reloaded definition from another one of the same name.
+    it, and tells a reloaded definition from another one of the same name. `create` makes a run.
     """
 
     name: str
@@ -66,9 +65,3 @@ class JobDefinition:
     def check_arguments(self, args: Sequence[object]) -> None:
         """Raise WrongArguments, which names no values, if `args` do not fit the job's signature."""
         self.arguments.check(args)
-
-    def instantiate(self, payload: Payload) -> Runnable:
-        """A new run of the job, for `payload`. Raises: WrongArguments if its arguments are encrypted."""
-        if "bid" in payload.fields or "encrypt" in payload.fields:
-            heed_foreign_fields(payload)
-        return self.create(payload)

@@ -20,6 +20,7 @@ from pyqik.core.errors import Interruption, InvalidPayload, JobNotRegistered, Sh
 from pyqik.core.events import events
 from pyqik.jobs import context
 from pyqik.jobs.definition import JobDefinition, Runnable
+from pyqik.jobs.foreign import heed_foreign_fields
 from pyqik.jobs.middleware import ServerMiddleware, around
 from pyqik.jobs.registry import Registry
 from pyqik.wire.broker import UnitOfWork
@@ -121,7 +122,7 @@ class Processor:
                 if proceed:
                     args = payload.args
                     definition.check_arguments(args)
-                    run.runnable = definition.instantiate(payload)
+                    run.runnable = definition.create(payload)
                     run.runnable.perform(*args)
         except BaseException as error:
             return self._failed(run, error)
@@ -139,7 +140,7 @@ class Processor:
                 if proceed:
                     args = payload.args
                     definition.check_arguments(args)
-                    run.runnable = definition.instantiate(payload)
+                    run.runnable = definition.create(payload)
                     await run.runnable.perform(*args)
         except BaseException as error:
             if run.cancelled and was_interrupted(error, (asyncio.CancelledError,)):
@@ -157,6 +158,8 @@ class Processor:
             events.emit("job.started", unit=run.unit)
         if run.definition is None:
             raise run.problem or AssertionError("a run without a job must say why")
+        if "bid" in run.payload.fields or "encrypt" in run.payload.fields:
+            heed_foreign_fields(run.payload)
         return run.definition
 
     # The end of a run.

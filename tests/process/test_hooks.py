@@ -55,6 +55,11 @@ def start_hooked(start_work: StartWork, tmp_path: Path) -> StartHooked:
     return start
 
 
+def wait_for(zoo: Zoo, moment: str) -> None:
+    """Wait until a hook of this moment has been called, on a machine however busy."""
+    wait_until(lambda: zoo.notes(moment), 30, f"a {moment} hook is called")
+
+
 def hooks_called(zoo: Zoo) -> list[str]:
     """The moments and runs in the book, in order, without the heartbeat, which comes at any time."""
     lines = (zoo.directory / "book").read_text("ascii").splitlines()
@@ -70,8 +75,8 @@ def test_hooks_run_around_the_jobs_in_each_child_and_never_in_the_supervisor(
     work = start_hooked("--processes", "2")
     work.wait_for_event("child ready", count=2)
     children = set(work.children)
-    wait_until(lambda: len(zoo.ended()) == 10, message="all jobs have run")
-    wait_until(lambda: len(zoo.notes("heartbeat")) == 2, message="both hearts have beaten")
+    wait_until(lambda: len(zoo.ended()) == 10, 30, "all jobs have run")
+    wait_until(lambda: len(zoo.notes("heartbeat")) == 2, 30, "both hearts have beaten")
 
     work.end()
 
@@ -103,7 +108,7 @@ def test_a_startup_hook_that_raises_ends_the_command_with_status_2_before_any_jo
 def test_a_startup_hook_may_take_its_time(start_hooked: StartHooked, redis: redis_py.Redis, zoo: Zoo) -> None:
     push(redis, payload("Zoo::Pass", jid="job"))
     work = start_hooked(slow="startup", ready=False)
-    wait_until(lambda: zoo.notes("startup"))
+    wait_for(zoo, "startup")
     # Longer than every limit that a child has otherwise: the stop's, the report's, the tick's.
     with pytest.raises(AssertionError):
         wait_until(lambda: work.lines("child ended") or work.lines("child ready") or zoo.begun(), timeout=4)
@@ -121,7 +126,7 @@ def test_a_stop_during_a_startup_hook_is_obeyed_when_it_ends_and_no_job_is_taken
     waiting = payload("Zoo::Pass", jid="waiting")
     push(redis, waiting)
     work = start_hooked("-t", "20", slow="startup", ready=False)
-    wait_until(lambda: zoo.notes("startup"))
+    wait_for(zoo, "startup")
 
     work.send(signal.SIGTERM)
     work.wait_for_event("signal")
@@ -137,7 +142,7 @@ def test_a_startup_hook_that_never_ends_does_not_hold_up_the_stop(
     start_hooked: StartHooked, redis: redis_py.Redis, zoo: Zoo
 ) -> None:
     work = start_hooked(slow="startup", ready=False)
-    wait_until(lambda: zoo.notes("startup"))
+    wait_for(zoo, "startup")
 
     with Stopwatch() as watch:
         work.send(signal.SIGTERM)
@@ -193,7 +198,7 @@ def test_a_slow_quiet_hook_delays_neither_reports_nor_signals(
     zoo.wait_for_runs(1)
 
     work.send(signal.SIGTSTP)
-    wait_until(lambda: zoo.notes("quiet"))
+    wait_for(zoo, "quiet")
 
     work.dump(work.children[0])
     wait_until(lambda: redis.hget(identity, "quiet") == b"true", timeout=5)
@@ -206,7 +211,7 @@ def test_a_slow_quiet_hook_delays_neither_reports_nor_signals(
 def test_a_heartbeat_hook_that_hangs_delays_nothing(start_hooked: StartHooked, redis: redis_py.Redis, zoo: Zoo) -> None:
     push(redis, payload("Zoo::Pass", jid="job"))
     work = start_hooked(slow="heartbeat")
-    wait_until(lambda: zoo.notes("heartbeat"))
+    wait_for(zoo, "heartbeat")
 
     work.wait_for_event("done", jid="job")
     work.dump(work.children[0])
@@ -225,7 +230,7 @@ def test_a_child_whose_supervisor_is_gone_ends_although_its_shutdown_hook_hangs(
     work.send(signal.SIGKILL)
     work.wait()
 
-    wait_until(lambda: zoo.notes("shutdown"))
+    wait_for(zoo, "shutdown")
     wait_until(lambda: not is_alive(child), timeout=10)
 
 
@@ -235,7 +240,7 @@ from pyqik.worker.runners import raise_in_thread
 @pyqik.job("KillEngine")
 def kill_engine():
     for thread in threading.enumerate():
-        if thread.name == "pyqik-fetcher":
+        if thread.name.startswith("pyqik-fetcher"):
             raise_in_thread(thread.ident, SystemExit())
 """
 
@@ -247,7 +252,7 @@ def test_a_child_whose_engine_died_and_whose_shutdown_hook_hangs_is_replaced(
 
     work = start_hooked(slow="shutdown", text=HOOKED + KILLS_ENGINE)
 
-    wait_until(lambda: zoo.notes("shutdown"))
+    wait_for(zoo, "shutdown")
     work.wait_for_event("child ended", how="SIGKILL")
     work.wait_for_event("child started", count=2)
     zoo.open_gate("shutdown")
