@@ -117,10 +117,16 @@ class Part:
 
 
 class Broker:
-    """The in-flight record of one process, or a capsule's part of it, reached over one connection by one thread."""
+    """The in-flight record of one process, or a capsule's part of it, reached over one connection by one thread.
 
-    def __init__(self, client: redis.Redis, identity: str, limits: DeadLimits, part: Part = Part()) -> None:
+    With `custody`, the identity of one, units come from there instead of the queues.
+    """
+
+    def __init__(
+        self, client: redis.Redis, identity: str, limits: DeadLimits, part: Part = Part(), custody: str = ""
+    ) -> None:
         self.identity = identity
+        self._custody = custody
         self._part = part
         self._client = client
         self._limits = limits
@@ -188,7 +194,14 @@ class Broker:
 
     def waiter(self, queue: str) -> Waiter:
         """A connection of its own that waits for a job of `queue`."""
-        return Waiter(Line(self._client), queue, keys.queue(queue), self._landing(queue))
+        return Waiter(Line(self._client), queue, self._source(queue), self._landing(queue))
+
+    @property
+    def serves_custody(self) -> bool:
+        """Whether units come from a custody. Nothing is moved into it by a process that takes from it: so no blocking
+        move may land more than there is room for.
+        """
+        return bool(self._custody)
 
     def close(self) -> None:
         """Close the connection; the next call opens it again."""
@@ -221,8 +234,11 @@ class Broker:
     def _take_keys(self, queues: Sequence[str]) -> list[str]:
         names = [self._in_flight, keys.PAUSED]
         for queue in queues:
-            names += (keys.queue(queue), self._landing(queue))
+            names += (self._source(queue), self._landing(queue))
         return names
+
+    def _source(self, queue: str) -> str:
+        return keys.custody(self._custody, queue) if self._custody else keys.queue(queue)
 
     def _landing(self, queue: str) -> str:
         return keys.landing(self.identity, self._part.capsule, queue)

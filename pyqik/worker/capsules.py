@@ -36,7 +36,8 @@ class Capsules:
     """See the module's docstring. `on_end` is called once, from another thread: with True when everything that was
     taken is settled after `finish`, with False as soon as the fetcher of one of them died.
 
-    What runs is shown on the board, in the file `board_fileno` if there is one.
+    What runs is shown on the board, in the file `board_fileno` if there is one. With `custody`, the identity of one,
+    they run what waits there, one job at a time.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Capsules:
         clock: Clock,
         on_end: Callable[[bool], None],
         board_fileno: int | None = None,
+        custody: str = "",
     ) -> None:
         parts = config.all_capsules
         self._on_end = on_end
@@ -67,7 +69,8 @@ class Capsules:
         self._managers: list[Manager] = []
         first_slot = 0
         for number, part in enumerate(parts):
-            broker = Broker(open_redis(config.redis), identity, limits, Part(part.name, number, len(parts)))
+            share = Part(part.name, number, len(parts))
+            broker = Broker(open_redis(config.redis), identity, limits, share, custody)
             self._managers.append(
                 Manager(
                     broker,
@@ -81,6 +84,7 @@ class Capsules:
                     board=self._board,
                     first_slot=first_slot,
                     loop=self._loop,
+                    one_at_a_time=bool(custody),
                     on_end=self._ended,
                 )
             )
@@ -127,6 +131,10 @@ class Capsules:
     def running(self) -> list[Running]:
         """What runs now; not what merely waits for a slot."""
         return [entry.running for entry in self._board.entries()]
+
+    def lost_a_thread(self) -> bool:
+        """Whether a thread that runs jobs has gone without a word."""
+        return self._loop.lost_its_thread() or any(manager.lost_a_thread() for manager in self._managers)
 
     def dump_stacks(self) -> None:
         """Log what every thread and every asyncio task does, and which job it runs."""

@@ -5,8 +5,9 @@ Its main thread, once everything is started, has these tasks:
 2. report to the supervisor each second; what runs stands on a board that both see. The supervisor writes it to Redis,
    so that C code which holds the GIL for minutes makes a job look busy and not dead;
 3. at the stop's deadline, interrupt what still runs;
-4. should the supervisor be gone: give the jobs back and end, in the middle of those that cannot be interrupted.
-Started as `python -m pyqik.worker.child CHANNEL BOARD`, two file descriptors.
+4. should a thread of the engine die: interrupt the jobs, whose outcomes nobody would write, and end;
+5. should the supervisor be gone: give the jobs back and end, in the middle of those that cannot be interrupted.
+Started as `python -m pyqik.worker.child CHANNEL BOARD STACKS`, three file descriptors.
 """
 
 from __future__ import annotations
@@ -26,16 +27,19 @@ from redis.exceptions import RedisError
 
 from pyqik.core.clock import SystemClock
 from pyqik.core.config import Config
+from pyqik.core.errors import PoisonPill
 from pyqik.core.events import events
 from pyqik.jobs import process
 from pyqik.jobs.registry import registry
 from pyqik.wire import presence
-from pyqik.wire.broker import recover
+from pyqik.wire.broker import UnitOfWork, recover
 from pyqik.wire.connection import open_redis
+from pyqik.wire.custody import dead_entries_at
 from pyqik.worker import logs
 from pyqik.worker.capsules import Capsules
 from pyqik.worker.channel import Channel, Message
 from pyqik.worker.signals import MEANINGS, SignalInbox
+from pyqik.worker.stack_file import write_stacks_to
 
 log = structlog.get_logger("pyqik")
 
@@ -49,12 +53,16 @@ SWITCH_INTERVAL: Final = 0.0002
 EXIT_OK, EXIT_START_FAILED, EXIT_ENGINE_DIED = 0, 2, 3
 #: Seconds that interrupted jobs have to end when the supervisor is gone.
 ORPHAN_PATIENCE: Final = 3.0
+#: How often jobs are interrupted, a second apart, after which the process ends that cannot go on.
+LAST_INTERRUPTS: Final = 3
 
 
 class Child:
     """See the module's docstring."""
 
-    def __init__(self, channel: Channel, inbox: SignalInbox, identity: str, config: Config, board_fileno: int) -> None:
+    def __init__(
+        self, channel: Channel, inbox: SignalInbox, identity: str, config: Config, board_fileno: int, custody: str
+    ) -> None:
         self._channel = channel
         self._inbox = inbox
         self._identity = identity
@@ -63,7 +71,7 @@ class Child:
         self._orphaned_at: float | None = None
         self._ended = threading.Event()
         self._clean = False
-        self._capsules = Capsules(config, identity, registry, SystemClock(), self._on_end, board_fileno)
+        self._capsules = Capsules(config, identity, registry, SystemClock(), self._on_end, board_fileno, custody)
 
     def run(self, early: Sequence[Message]) -> int:
         """Run until told to stop; the exit status. `early` are orders that came during the start."""
@@ -77,16 +85,20 @@ class Child:
             now = time.monotonic()
             if now >= next_report:
                 self._report()
+                self._look_for_lost_threads()
                 next_report = now + REPORT_INTERVAL
             until = next_report if self._deadline is None else min(next_report, self._deadline)
             self._wait(until - now)
             self._check_deadline()
-        self._capsules.join(1.0)
+        ended = self._capsules.join(1.0) if self._clean else self._unwind()
         if self._orphaned_at is not None:
             self._clear_record()
         events.emit("process.shutdown", identity=self._identity)
         self._report()
         self._channel.send("bye")
+        if not ended and not self._clean:
+            log.error("ending in the middle of jobs", running=len(self._capsules.running()))
+            os._exit(EXIT_ENGINE_DIED)
         return EXIT_OK if self._clean else EXIT_ENGINE_DIED
 
     def _wait(self, timeout: float) -> None:
@@ -109,6 +121,9 @@ class Child:
                 self._stop(message.get("timeout", self._config.timeout))
             case "dump":
                 self._capsules.dump_stacks()
+            case "died":
+                # The author's code, which may take its time: this thread has to report.
+                threading.Thread(target=self._on_death, args=(message,), name="pyqik-death", daemon=True).start()
 
     def _quiet(self) -> None:
         if not self._capsules.is_quiet:
@@ -151,6 +166,35 @@ class Child:
             except RedisError as error:
                 log.error("not everything could be given back; Redis still has it on record", error=str(error))
 
+    def _unwind(self) -> bool:
+        """Interrupt what runs, as this process cannot go on. Whether all of it has ended."""
+        self._capsules.finish()
+        for _ in range(LAST_INTERRUPTS):
+            self._capsules.interrupt()
+            if self._capsules.join(1.0):
+                return True
+        return False
+
+    def _on_death(self, message: Message) -> None:
+        """A job has crashed its process too often; the supervisor, which runs no code of the author's, has put it into
+        the dead set. Here those hear of it who hear of any job that dies.
+        """
+        with open_redis(self._config.redis) as client:
+            try:
+                entries = dead_entries_at(client, message["died_at"])
+            except RedisError as error:
+                log.error("the death of a job could not be told", jid=message["jid"], error=str(error))
+                return
+        for raw in entries:
+            if message["jid"] in raw.decode("utf-8", "replace"):
+                unit = UnitOfWork(b"", message["queue"], raw)
+                events.emit("job.died", unit=unit, error=PoisonPill(message["reason"]))
+
+    def _look_for_lost_threads(self) -> None:
+        if self._capsules.lost_a_thread():
+            log.error("a thread that runs jobs has died; this process cannot go on")
+            self._ended.set()
+
     def _report(self) -> None:
         self._channel.send(
             "report",
@@ -181,15 +225,22 @@ def start(message: Message, early: Sequence[Message], channel: Channel, inbox: S
     configured = process.configured()
     config = given if configured is None else given.over(configured)
     process.use(config)
-    return Child(channel, inbox, message["identity"], config, board_fileno).run(early)
+    try:
+        return Child(channel, inbox, message["identity"], config, board_fileno, message["custody"]).run(early)
+    except BaseException:
+        log.exception("the main thread died; this process cannot go on")
+        # No job is to blame for that, so it must not look like a crash.
+        channel.send("bye")
+        return EXIT_ENGINE_DIED
 
 
 def main() -> int:
     """Wait for the supervisor's first message, and start."""
     end = socket.socket(fileno=int(sys.argv[1]))
-    board_fileno = int(sys.argv[2])
-    for fileno in (end.fileno(), board_fileno):
+    board_fileno, stacks_fileno = int(sys.argv[2]), int(sys.argv[3])
+    for fileno in (end.fileno(), board_fileno, stacks_fileno):
         os.set_inheritable(fileno, False)
+    write_stacks_to(stacks_fileno)
     channel = Channel(end)
     inbox = SignalInbox()
     while not channel.closed:

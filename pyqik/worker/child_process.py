@@ -1,9 +1,11 @@
-"""A child, as the supervisor sees it: an operating system process, what it last reported, and when it must be gone."""
+"""A child, as the supervisor sees it: an operating system process, what it last reported, and when it must be gone.
+
+What its end means is for `crash` to say, and whether it is stuck for `stuck`.
+"""
 
 from __future__ import annotations
 
 import enum
-import signal
 import subprocess
 import sys
 import threading
@@ -16,10 +18,13 @@ import structlog
 from pyqik.core.config import Config
 from pyqik.wire.presence import ProcessInfo, Running
 from pyqik.wire.statistics import Executions
-from pyqik.worker.board import SharedBoard
+from pyqik.worker.board import Entry, SharedBoard
 from pyqik.worker.channel import Channel, Message
+from pyqik.worker.crash import End
 from pyqik.worker.heartbeat import resident_kb
 from pyqik.worker.identity import make_identity, process_info
+from pyqik.worker.stack_file import StackFile
+from pyqik.worker.suspects import Death
 
 log = structlog.get_logger("pyqik")
 
@@ -42,11 +47,13 @@ class State(enum.Enum):
 class ChildProcess:
     """A child. Its methods are called in the supervisor's main thread, those for the heartbeat in the heartbeat's."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, custody: str = "") -> None:
+        """With `custody`, the identity of one, it runs what waits there."""
         self._channel, theirs = Channel.pair()
         self._board = SharedBoard()
+        self.stacks = StackFile()
         with theirs:
-            inherited = (theirs.fileno(), self._board.fileno())
+            inherited = (theirs.fileno(), self._board.fileno(), self.stacks.fileno())
             self._popen = subprocess.Popen(
                 [sys.executable, "-m", "pyqik.worker.child", *map(str, inherited)],
                 stdin=subprocess.DEVNULL,
@@ -63,9 +70,14 @@ class ChildProcess:
         self.kill_at: float | None = None
         self.killed = False
         self.connected = True
+        self.is_solo = bool(custody)
+        #: When it last said anything: seconds as `time.monotonic` has them.
+        self.heard = self.started
+        self._said_goodbye = False
+        self._overdue: Entry | None = None
         self._lock = threading.Lock()
         self._executions = Executions()
-        self._channel.send("start", config=config.to_dict(), identity=self.identity)
+        self._channel.send("start", config=config.to_dict(), identity=self.identity, custody=custody)
 
     # Orders.
 
@@ -84,10 +96,14 @@ class ChildProcess:
         """Ask it to log its stacks."""
         self._channel.send("dump")
 
-    def kill(self) -> None:
-        """SIGKILL. What it held is given back by the supervisor."""
+    def tell_of_death(self, death: Death) -> None:
+        """Have it call the death handlers of a job that the supervisor has put into the dead set."""
+        self._channel.send("died", died_at=death.died_at, jid=death.jid, queue=death.queue, reason=death.reason)
+
+    def kill(self, overdue: Entry | None = None) -> None:
+        """SIGKILL, because of the job `overdue` if one is given. What it held is given back by the supervisor."""
         if self._popen.poll() is None:
-            self.killed = True
+            self.killed, self._overdue = True, overdue
             self._popen.kill()
 
     # News.
@@ -100,6 +116,7 @@ class ChildProcess:
         """Read its messages; whether it has just become ready."""
         ready = False
         for message in self._channel.receive():
+            self.heard = time.monotonic()
             ready |= message["kind"] == "ready"
             self._note(message)
         return ready
@@ -109,23 +126,33 @@ class ChildProcess:
         """Whether its end of the channel is closed: it has ended, or soon will have."""
         return self._channel.closed
 
-    def ended(self) -> str | None:
+    def ended(self) -> End | None:
         """How it ended, or None while it lives."""
         status = self._popen.poll()
         if status is None:
             return None
         for message in self._channel.rest():
             self._note(message)
-        return _signal_name(-status) if status < 0 else f"exit status {status}"
+        return End(status, self._said_goodbye or self.killed, self.entries(), self._overdue)
 
     @property
     def exit_status(self) -> int | None:
         """The exit status, negative for a signal; None while it lives."""
         return self._popen.returncode
 
+    def last_words(self) -> dict[str, str]:
+        """The stacks that a child has left which crashed by a signal of its own, for the log."""
+        stack = "" if self.killed else self.stacks.read()
+        return {"stack": stack} if stack else {}
+
+    def entries(self) -> list[Entry]:
+        """What stands on its board."""
+        return self._board.entries()
+
     def close(self) -> None:
         """It has ended, and nobody asks any more what it ran."""
         self._board.close()
+        self.stacks.close()
 
     # For the heartbeat (see `heartbeat.Process`).
 
@@ -167,18 +194,13 @@ class ChildProcess:
                     self.state = State.QUIET
             case "stopping":
                 self._stopping(self.config.timeout)
-            case "bye" if self.kill_at is None:
-                # A thread that a job has left behind keeps Python from ending.
-                self.kill_at = time.monotonic() + self.config.timeout + KILL_AFTER
+            case "bye":
+                self._said_goodbye = True
+                if self.kill_at is None:
+                    # A thread that a job has left behind keeps Python from ending.
+                    self.kill_at = time.monotonic() + self.config.timeout + KILL_AFTER
 
     def _stopping(self, timeout: float) -> None:
         if self.state is not State.STOPPING:
             self.state = State.STOPPING
             self.kill_at = time.monotonic() + timeout + KILL_AFTER
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -66,7 +66,7 @@ class Manager:
         board: Board,
         first_slot: int,
         loop: EventLoop,
-        prefetch: bool = True,
+        one_at_a_time: bool = False,
         on_end: Callable[[bool], None],
     ) -> None:
         self._registry = registry
@@ -79,7 +79,7 @@ class Manager:
         self._tasks = AsyncRunner(async_concurrency, processor, self._ended, board, first_slot + concurrency, loop)
         self._fetcher = Fetcher(broker, order, self, clock, self._fetcher_ended)
         self._on_end = on_end
-        self._prefetches = prefetch
+        self._one_at_a_time = one_at_a_time
         self._finished: deque[tuple[Run, Outcome]] = deque()
         #: With how many units waiting for a thread the next ending wakes the fetcher.
         self._wake_at = math.inf
@@ -129,6 +129,10 @@ class Manager:
         """Each task that runs a job, and its run."""
         return self._tasks.tasks()
 
+    def lost_a_thread(self) -> bool:
+        """Whether a thread that runs jobs has gone without a word."""
+        return self._threads.lost_one()
+
     # For the fetcher's thread (see `fetcher.Runners`).
 
     def collect(self) -> list[tuple[UnitOfWork, Place]]:
@@ -157,6 +161,8 @@ class Manager:
 
     def room(self) -> int:
         """How many units may be taken: all that are free of one kind, as long as the other kind has room too."""
+        if self._one_at_a_time:
+            return 0 if self._in_threads or self._on_loop else 1
         threads = self._room_in_threads()
         if not self._registry.has_async:
             return threads
@@ -230,7 +236,7 @@ class Manager:
         return max(0, min(self._concurrency + ahead - self._in_threads, TAKE_LIMIT))
 
     def _prefetch(self) -> int:
-        if not self._prefetches or self._busy_for() > PREFETCH_PATIENCE:
+        if self._one_at_a_time or self._busy_for() > PREFETCH_PATIENCE:
             return 0
         return self._concurrency * min(int(PREFETCH / max(self._pace, 1e-6)), PREFETCH_LIMIT)
 
