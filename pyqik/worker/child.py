@@ -40,6 +40,7 @@ from pyqik.worker.capsules import Capsules
 from pyqik.worker.channel import Channel, Message
 from pyqik.worker.signals import MEANINGS, SignalInbox
 from pyqik.worker.stack_file import write_stacks_to
+from pyqik.worker.suspects import Death
 
 log = structlog.get_logger("pyqik")
 
@@ -122,8 +123,11 @@ class Child:
             case "dump":
                 self._capsules.dump_stacks()
             case "died":
+                del message["kind"]
                 # The author's code, which may take its time: this thread has to report.
-                threading.Thread(target=self._on_death, args=(message,), name="pyqik-death", daemon=True).start()
+                threading.Thread(
+                    target=self._on_death, args=[Death(**message)], name="pyqik-death", daemon=True
+                ).start()
 
     def _quiet(self) -> None:
         if not self._capsules.is_quiet:
@@ -175,20 +179,19 @@ class Child:
                 return True
         return False
 
-    def _on_death(self, message: Message) -> None:
+    def _on_death(self, death: Death) -> None:
         """A job has crashed its process too often; the supervisor, which runs no code of the author's, has put it into
         the dead set. Here those hear of it who hear of any job that dies.
         """
         with open_redis(self._config.redis) as client:
             try:
-                entries = dead_entries_at(client, message["died_at"])
+                entries = dead_entries_at(client, death.died_at)
             except RedisError as error:
-                log.error("the death of a job could not be told", jid=message["jid"], error=str(error))
+                log.error("the death of a job could not be told", jid=death.jid, error=str(error))
                 return
         for raw in entries:
-            if message["jid"] in raw.decode("utf-8", "replace"):
-                unit = UnitOfWork(b"", message["queue"], raw)
-                events.emit("job.died", unit=unit, error=PoisonPill(message["reason"]))
+            if death.digest_of(raw) == death.digest:
+                events.emit("job.died", unit=UnitOfWork(b"", death.queue, raw), error=PoisonPill(death.reason))
 
     def _look_for_lost_threads(self) -> None:
         if self._capsules.lost_a_thread():

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Final
 
 import structlog
@@ -98,7 +99,7 @@ class ChildProcess:
 
     def tell_of_death(self, death: Death) -> None:
         """Have it call the death handlers of a job that the supervisor has put into the dead set."""
-        self._channel.send("died", died_at=death.died_at, jid=death.jid, queue=death.queue, reason=death.reason)
+        self._channel.send("died", **asdict(death))
 
     def kill(self, overdue: Entry | None = None) -> None:
         """SIGKILL, because of the job `overdue` if one is given. What it held is given back by the supervisor."""

@@ -8,6 +8,7 @@ Called in the recovery's thread, before it gives back what did not run.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -30,12 +31,20 @@ LONGEST_TEND_INTERVAL: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """A job that went to the dead set, at the score `died_at`, and why; its death handlers are still to be called."""
+    """A job that went to the dead set, and why; its death handlers are still to be called. Its entry there is the one
+    at the score `died_at` that has this `digest`: it may be too large for a message.
+    """
 
+    died_at: float
+    digest: str
     jid: str
     queue: str
-    died_at: float
     reason: str
+
+    @staticmethod
+    def digest_of(entry: bytes) -> str:
+        """What tells an entry from others."""
+        return hashlib.sha1(entry, usedforsecurity=False).hexdigest()
 
 
 class Suspects:
@@ -95,12 +104,14 @@ class Suspects:
         now = self._clock.time()
         died = poisoned(unit, PoisonPill(reason), now)
         named = _named(unit)
-        crashes = self._custody.charge(process, unit, named["jid"], died.place)
+        # Whoever pushed a job without a jid: it must not answer for the crashes of others like it.
+        job = named["jid"] or Death.digest_of(unit.raw)
+        crashes = self._custody.charge(process, unit, job, died.place)
         if crashes < CRASH_LIMIT:
             log.error("a crash is charged to a job", **named, cause=crash.cause, crashes=crashes)
             return False
         log.error("poison pill: the job goes to the dead set", **named, reason=reason)
-        self._on_death(Death(named["jid"], unit.queue, now, reason))
+        self._on_death(Death(now, Death.digest_of(died.place.payload), named["jid"], unit.queue, reason))
         return True
 
 
@@ -109,4 +120,4 @@ def _named(unit: UnitOfWork) -> dict[str, str]:
         payload = decode(unit.raw)
     except InvalidPayload:
         payload = Payload({})
-    return {"jid": payload.jid, "class": payload.display_class, "queue": unit.queue}
+    return {"jid": str(payload.get("jid") or ""), "class": payload.display_class, "queue": unit.queue}

@@ -95,7 +95,7 @@ def test_a_process_that_stops_is_healthy_but_not_ready(
 def test_another_path_is_not_found_and_the_answer_says_what_there_is(start_work: StartWork, free_port: int) -> None:
     work = start_work(*ON_LOOPBACK, "--port", str(free_port))
 
-    assert answer(work, "/nothing") == (404, "not found; there is /healthz, /readyz\n")
+    assert answer(work, "/nothing") == (404, "not found; there is /healthz, /readyz, /metrics\n")
 
 
 def test_two_processes_that_were_told_no_port_find_one_each(start_work: StartWork) -> None:

@@ -11,7 +11,7 @@ import pytest
 import redis as redis_py
 
 from tests.process.conftest import StartWork
-from tests.process.state import jids, next_in_queue, payload, places, push, traces
+from tests.process.state import in_custody, jids, next_in_queue, payload, places, push, traces
 from tests.process.stopwatch import Stopwatch
 from tests.support.jobs import Zoo
 from tests.support.process import WorkProcess
@@ -27,12 +27,6 @@ def dead(redis: redis_py.Redis) -> list[dict[str, Any]]:
     """The entries of the dead set."""
     entries: list[bytes] = redis.execute_command("ZRANGE", "dead", 0, -1)
     return [json.loads(entry) for entry in entries]
-
-
-def in_custody(redis: redis_py.Redis) -> list[bytes]:
-    """What waits to run alone, the first to be taken first."""
-    names: list[bytes] = redis.execute_command("KEYS", "pyqik:landing:*:solo:*")
-    return [raw for name in sorted(names) for raw in reversed(redis.execute_command("LRANGE", name, 0, -1))]
 
 
 def kill_everything(work: WorkProcess) -> None:
@@ -186,7 +180,6 @@ def test_progress_in_between_starts_the_count_anew(start_work: StartWork, redis:
     zoo.wait_for_runs(6)
     assert [line["crashes"] for line in work.lines(CHARGED)] == [1, 1, 2, 1, 2]
     assert redis.zcard("dead") == 0
-    work.end()
 
 
 def test_what_waits_to_run_alone_survives_the_death_of_the_host(
@@ -240,6 +233,7 @@ def test_suspects_of_a_paused_queue_wait_until_it_goes_on(
     zoo.wait_for_runs(3)
     redis.sadd("paused", "default")
     zoo.open_gate("crash")
+    work.wait_for_event("child ended")
     zoo.open_gate("after")
     work.wait_for_event("child ready", count=3)
     work.dump(work.lines("child started", solo=True)[0]["child"])
@@ -259,6 +253,7 @@ def test_a_solo_child_that_is_killed_while_it_starts_is_replaced(
     push(redis, payload("Zoo::Wait", "after", jid="good"), payload("Crash::When", "segfault", "crash", jid="bad"))
     zoo.wait_for_runs(2)
     zoo.open_gate("crash")
+    work.wait_for_event("child ended")
     zoo.open_gate("after")
 
     os.kill(work.wait_for_event("child started", solo=True)["child"], signal.SIGKILL)
@@ -269,7 +264,7 @@ def test_a_solo_child_that_is_killed_while_it_starts_is_replaced(
 
 
 def test_a_crash_that_redis_could_not_be_told_of_is_charged_when_it_is_back(start_work: StartWork, zoo: Zoo) -> None:
-    with RedisServer("--appendonly", "yes") as server:
+    with RedisServer("--appendonly", "yes", "--appendfsync", "always") as server:
         work = start_work(url=server.url, modules=CRASHING)
         client = redis_py.Redis.from_url(server.url)
         push(client, payload("Crash::EachTime", "crash", jid="bad"))
