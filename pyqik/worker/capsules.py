@@ -132,9 +132,13 @@ class Capsules:
         """What runs now; not what merely waits for a slot."""
         return [entry.running for entry in self._board.entries()]
 
-    def lost_a_thread(self) -> bool:
-        """Whether a thread that runs jobs has gone without a word."""
-        return self._loop.lost_its_thread() or any(manager.lost_a_thread() for manager in self._managers)
+    def lost_slots(self) -> list[int]:
+        """The slots on the board whose threads have gone without a word."""
+        return [slot for manager in self._managers for slot in manager.lost_slots()]
+
+    def lost_the_loop(self) -> bool:
+        """Whether the event loop's thread has gone without a word."""
+        return self._loop.lost_its_thread()
 
     def dump_stacks(self) -> None:
         """Log what every thread and every asyncio task does, and which job it runs."""

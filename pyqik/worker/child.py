@@ -91,7 +91,7 @@ class Child:
             until = next_report if self._deadline is None else min(next_report, self._deadline)
             self._wait(until - now)
             self._check_deadline()
-        ended = self._capsules.join(1.0) if self._clean else self._unwind()
+        ended = self._capsules.join(1.0) if self._clean else self.unwind()
         if self._orphaned_at is not None:
             self._clear_record()
         events.emit("process.shutdown", identity=self._identity)
@@ -170,7 +170,7 @@ class Child:
             except RedisError as error:
                 log.error("not everything could be given back; Redis still has it on record", error=str(error))
 
-    def _unwind(self) -> bool:
+    def unwind(self) -> bool:
         """Interrupt what runs, as this process cannot go on. Whether all of it has ended."""
         self._capsules.finish()
         for _ in range(LAST_INTERRUPTS):
@@ -194,8 +194,10 @@ class Child:
                 events.emit("job.died", unit=UnitOfWork(b"", death.queue, raw), error=PoisonPill(death.reason))
 
     def _look_for_lost_threads(self) -> None:
-        if self._capsules.lost_a_thread():
-            log.error("a thread that runs jobs has died; this process cannot go on")
+        slots = self._capsules.lost_slots()
+        if slots or self._capsules.lost_the_loop():
+            log.error("a thread that runs jobs has died; this process cannot go on", slots=slots)
+            self._channel.send("lost", slots=slots)
             self._ended.set()
 
     def _report(self) -> None:
@@ -228,10 +230,12 @@ def start(message: Message, early: Sequence[Message], channel: Channel, inbox: S
     configured = process.configured()
     config = given if configured is None else given.over(configured)
     process.use(config)
+    child = Child(channel, inbox, message["identity"], config, board_fileno, message["custody"])
     try:
-        return Child(channel, inbox, message["identity"], config, board_fileno, message["custody"]).run(early)
+        return child.run(early)
     except BaseException:
         log.exception("the main thread died; this process cannot go on")
+        child.unwind()
         # No job is to blame for that, so it must not look like a crash.
         channel.send("bye")
         return EXIT_ENGINE_DIED

@@ -76,6 +76,7 @@ class ChildProcess:
         self.heard = self.started
         self._said_goodbye = False
         self._overdue: Entry | None = None
+        self._lost: list[Entry] = []
         self._lock = threading.Lock()
         self._executions = Executions()
         self._channel.send("start", config=config.to_dict(), identity=self.identity, custody=custody)
@@ -134,7 +135,7 @@ class ChildProcess:
             return None
         for message in self._channel.rest():
             self._note(message)
-        return End(status, self._said_goodbye or self.killed, self.entries(), self._overdue)
+        return End(status, self._said_goodbye or self.killed, self.entries(), self._overdue, self._lost)
 
     @property
     def exit_status(self) -> int | None:
@@ -195,6 +196,8 @@ class ChildProcess:
                     self.state = State.QUIET
             case "stopping":
                 self._stopping(self.config.timeout)
+            case "lost":
+                self._lost = [entry for entry in self.entries() if entry.slot in message["slots"]]
             case "bye":
                 self._said_goodbye = True
                 if self.kill_at is None:

@@ -40,13 +40,15 @@ class End:
     """How a child ended, and what it ran then.
 
     `status` is its exit status, negative for a signal; `expected` whether it had said so before or was killed by its
-    supervisor; `overdue` the job for whose sake it was killed, as that ran longer than its `stuck_after`.
+    supervisor; `overdue` the job for whose sake it was killed, as that ran longer than its `stuck_after`; `lost` those
+    whose threads were gone, without which it could not go on.
     """
 
     status: int
     expected: bool
     running: Sequence[Entry]
     overdue: Entry | None = None
+    lost: Sequence[Entry] = ()
 
     @property
     def how(self) -> str:
@@ -60,6 +62,8 @@ class End:
             still_there = [entry for entry in self.running if entry.is_run_of(self.overdue)]
             cause = f"killed, as the job ran longer than its stuck_after of {self.overdue.stuck_after:g} seconds"
             return Crash.blamed_on(still_there, "stuck", cause)
+        if self.lost:
+            return Crash.blamed_on(self.lost, "exit", "the job ended its thread behind Python's back")
         if self.expected:
             return None
         if self.status == -signal.SIGKILL and out_of_memory():

@@ -129,9 +129,9 @@ class Manager:
         """Each task that runs a job, and its run."""
         return self._tasks.tasks()
 
-    def lost_a_thread(self) -> bool:
-        """Whether a thread that runs jobs has gone without a word."""
-        return self._threads.lost_one()
+    def lost_slots(self) -> list[int]:
+        """The slots on the board whose threads have gone without a word."""
+        return self._threads.lost_slots()
 
     # For the fetcher's thread (see `fetcher.Runners`).
 

@@ -101,10 +101,10 @@ class ThreadRunner:
                 if slot.run is not None and slot.thread is not None and slot.thread.ident is not None:
                     raise_in_thread(slot.thread.ident, Shutdown("the stop timeout is over"))
 
-    def lost_one(self) -> bool:
-        """Whether a thread is gone although nobody closed this: C code may end one behind Python's back."""
-        gone = any(slot.thread is not None and is_gone(slot.thread) for slot in self._slots)
-        return gone and not self._closed
+    def lost_slots(self) -> list[int]:
+        """The slots whose threads are gone although nobody closed this: C code may end one behind Python's back."""
+        gone = [slot.number for slot in self._slots if slot.thread is not None and is_gone(slot.thread)]
+        return [] if self._closed else gone
 
     def close(self) -> None:
         """Let the threads end, each after what it runs now."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-from typing import Any
 
 import pytest
 import redis as redis_py
 
 from tests.process.conftest import StartWork
-from tests.process.state import in_custody, jids, next_in_queue, payload, places, push, traces
+from tests.process.state import dead, in_custody, jids, next_in_queue, payload, places, push, traces
 from tests.process.stopwatch import Stopwatch
 from tests.support.jobs import Zoo
 from tests.support.process import WorkProcess
@@ -21,12 +20,6 @@ from tests.support.wait import wait_until
 CRASHING = ("tests.support.jobs", "tests.support.crashing_jobs")
 POISON = "poison pill: the job goes to the dead set"
 CHARGED = "a crash is charged to a job"
-
-
-def dead(redis: redis_py.Redis) -> list[dict[str, Any]]:
-    """The entries of the dead set."""
-    entries: list[bytes] = redis.execute_command("ZRANGE", "dead", 0, -1)
-    return [json.loads(entry) for entry in entries]
 
 
 def kill_everything(work: WorkProcess) -> None:

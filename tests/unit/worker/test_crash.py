@@ -82,3 +82,9 @@ def test_an_overdue_job_that_ended_in_the_last_moment_is_not_to_blame() -> None:
 
     assert crash is not None
     assert (crash.tokens, crash.unnamed) == ((), 0)
+
+
+def test_a_job_that_ended_its_thread_is_to_blame_alone() -> None:
+    crash = End(3, True, [ONE, TWO], lost=[TWO]).crash(never)
+
+    assert crash == Crash("exit", "the job ended its thread behind Python's back", (b"7:2",))

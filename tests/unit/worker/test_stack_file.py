@@ -17,8 +17,9 @@ HOLD_THE_GIL = """
 import ctypes, sys, threading
 from pyqik.worker.stack_file import write_stacks_to
 write_stacks_to(int(sys.argv[1]))
-def hold(): ctypes.PyDLL(None).sleep(60)
-print("ready", flush=True)
+def hold():
+    print("ready", flush=True)
+    ctypes.PyDLL(None).sleep(60)
 threading.Thread(target=hold).start()
 """
 CRASH = """
