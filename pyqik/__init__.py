@@ -152,6 +152,7 @@ Errors
 `WrongArguments`   the arguments do not fit the job's signature
 `JobNotRegistered` a payload names a class that no imported module declares; the job is retried, as in Sidekiq
 `InvalidPayload`   what stands in a queue is no job; it is kept in the dead set
+`PoisonPill`       a job crashed its process three times; it is in the dead set, and death handlers hear this error
 ================== ===================================================================================================
 """
 
@@ -164,6 +165,7 @@ from pyqik.core.errors import (
     InvalidPayload,
     JobNotRegistered,
     Kill,
+    PoisonPill,
     PyqikError,
     RetryIn,
     Shutdown,
@@ -214,6 +216,7 @@ __all__ = [  # noqa: RUF022
     "InvalidJob",
     "InvalidPayload",
     "JobNotRegistered",
+    "PoisonPill",
     "PyqikError",
     "WrongArguments",
 ]

@@ -18,7 +18,7 @@ NAMES = {
     # the process
     "configure", "Config", "Capsule", "events", "on", "ClientMiddleware", "ServerMiddleware",
     # errors
-    "PyqikError", "ConfigError", "InvalidJob", "InvalidPayload", "JobNotRegistered", "WrongArguments",
+    "PyqikError", "ConfigError", "InvalidJob", "InvalidPayload", "JobNotRegistered", "PoisonPill", "WrongArguments",
 }  # fmt: skip
 
 

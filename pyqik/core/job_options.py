@@ -12,6 +12,9 @@ from typing import Any, Final
 #: Seconds; Sidekiq refuses a longer `retry_for`, which is more likely a point in time than a duration.
 LONGEST_RETRY_FOR: Final = 1_000_000_000
 
+#: Seconds; a longer `stuck_after` is more likely a mistake than a duration.
+LONGEST_STUCK_AFTER: Final = 1_000_000_000
+
 #: Fields that belong to the client or the worker; an option of that name would be overwritten or break a reader.
 RESERVED: Final = frozenset(
     {"class", "args", "jid", "at", "created_at", "enqueued_at", "failed_at", "retried_at", "retry_count"}
@@ -61,6 +64,12 @@ def _retry_for(value: object) -> str | None:
     return f"write a duration in seconds, at most {LONGEST_RETRY_FOR:,}"
 
 
+def _stuck_after(value: object) -> str | None:
+    if type(value) in (int, float) and 0 < value <= LONGEST_STUCK_AFTER:  # type: ignore[operator]  # likewise
+        return None
+    return f"write the seconds after which its process is killed, at most {LONGEST_STUCK_AFTER:,}, or leave it out"
+
+
 def _flag(value: object) -> str | None:
     return None if isinstance(value, bool) else "write True or False"
 
@@ -82,6 +91,7 @@ _CHECKS: Final = {
     "retry": _retry,
     "retry_for": _retry_for,
     "retry_queue": _queue,
+    "stuck_after": _stuck_after,
     "dead": _flag,
     "backtrace": _backtrace,
     "tags": _tags,

@@ -16,11 +16,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pyqik.core.errors import Discard, Interruption, InvalidPayload, JobNotRegistered, Kill, RetryIn
+from pyqik.core.errors import Discard, Interruption, InvalidPayload, JobNotRegistered, Kill, PoisonPill, RetryIn
 from pyqik.jobs.definition import DISCARD, KILL, RetryDecision
 from pyqik.wire import keys
 from pyqik.wire.broker import FRONT, GONE, Place, UnitOfWork
-from pyqik.wire.payload import Payload, dead_entry, patch, seconds
+from pyqik.wire.payload import Payload, dead_entry, decode, patch, seconds
 
 #: Characters of an error message that are stored, as in Sidekiq.
 MESSAGE_LIMIT: Final = 10_000
@@ -116,6 +116,15 @@ def decide(
 def invalid(unit: UnitOfWork, error: InvalidPayload, now: float) -> Outcome:
     """What is not a job goes to the dead set, where Sidekiq's Web UI shows it."""
     return Outcome(Ending.INVALID, Place("add", keys.DEAD, now, dead_entry(unit.raw, error, unit.queue, now)), error)
+
+
+def poisoned(unit: UnitOfWork, error: PoisonPill, now: float) -> Outcome:
+    """The end of a job that crashed its process too often: dead, even with `dead: false`, as somebody has to see it."""
+    try:
+        payload = decode(unit.raw)
+    except InvalidPayload as invalid_payload:
+        return invalid(unit, invalid_payload, now)
+    return _Failure.of(unit, payload, error, now=now, default_retry=True).died(exhausted=True, keep=True)
 
 
 def undecided(error: BaseException, now: float) -> Outcome:

@@ -18,6 +18,7 @@ import structlog
 from pyqik.core.clock import Clock
 from pyqik.core.errors import Interruption, InvalidPayload, JobNotRegistered, Shutdown
 from pyqik.core.events import events
+from pyqik.core.job_options import LONGEST_STUCK_AFTER
 from pyqik.jobs import context
 from pyqik.jobs.definition import JobDefinition, Runnable
 from pyqik.jobs.foreign import heed_foreign_fields
@@ -62,11 +63,20 @@ class Run:
     #: Its end has been collected: whatever reports it again says nothing new.
     over: bool = False
 
+    @property
+    def _stuck_after(self) -> float:
+        """Seconds after which the supervisor kills this process for the job's sake; 0 for never."""
+        value = self.payload.get("stuck_after")
+        if value is None and self.definition is not None:
+            value = self.definition.options.get("stuck_after")
+        # Ruby may have written anything.
+        return float(value) if type(value) in (int, float) and 0 < value <= LONGEST_STUCK_AFTER else 0.0
+
     def enter(self, board: Board, slot: int) -> None:
         """Start: the board shows it in `slot`. The token of a landed unit may come from another thread meanwhile."""
         token = self.unit.token
         self.started, self.started_at = time.perf_counter(), time.time()
-        board.enter(slot, token, self.started_at)
+        board.enter(slot, token, self.started_at, self._stuck_after)
         self.unit.slot = slot
         if not token and self.unit.token:
             board.name(slot, self.unit.token)
