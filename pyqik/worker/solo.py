@@ -63,6 +63,8 @@ class SoloChildren(Generic[Child]):
 
     def ended(self, was_ready: bool, now: float) -> None:
         """One has ended. If it never got as far as running jobs, the next one waits."""
+        # Until it is known what became of its job: that may have been the last one.
+        self.waiting = 0
         self._failures = 0 if was_ready else self._failures + 1
         self._not_before = now + BACK_OFF[min(self._failures, len(BACK_OFF)) - 1] if self._failures else 0.0
 

@@ -65,11 +65,11 @@ class Suspects:
         """Charge and detain the suspects of `process`'s crash."""
         units = self._custody.suspects(process, crash.tokens, crash.unnamed)
         if len(units) == 1 and self._charge(process, units[0], crash):
-            return
+            units = []
         if units and self._open:
             self._custody.detain(process, units)
             log.warning("what ran in a child that crashed runs alone next", identity=process, count=len(units))
-            self.tend()
+        self.tend()
 
     @property
     def tend_interval(self) -> float:

@@ -65,16 +65,21 @@ def test_there_are_never_more_than_the_limit(solo: SoloChildren[Child]) -> None:
     assert [solo.is_wanted(long, limit, 100.0) for limit in (3, 4)] == [False, True]
 
 
-def test_one_that_crashed_after_it_was_ready_is_replaced_at_once(solo: SoloChildren[Child]) -> None:
+def test_one_that_crashed_after_it_was_ready_is_replaced_as_soon_as_it_is_known_that_somebody_waits(
+    solo: SoloChildren[Child],
+) -> None:
     solo.ended(True, 100.0)
+    before = solo.is_wanted([], 10, 100.0)
+    solo.waiting = 1
 
-    assert solo.is_wanted([], 10, 100.0)
+    assert (before, solo.is_wanted([], 10, 100.0)) == (False, True)
 
 
 def test_those_that_do_not_get_ready_are_replaced_later_and_later(solo: SoloChildren[Child]) -> None:
     delays = []
     for _ in range(8):
         solo.ended(False, 100.0)
+        solo.waiting = 2
         delays.append(next(delay for delay in BACK_OFF if solo.is_wanted([], 10, 100.0 + delay)))
 
     assert delays == [*BACK_OFF, 30.0, 30.0]
@@ -83,6 +88,7 @@ def test_those_that_do_not_get_ready_are_replaced_later_and_later(solo: SoloChil
 def test_one_that_got_ready_ends_the_waiting(solo: SoloChildren[Child]) -> None:
     solo.ended(False, 100.0)
     solo.ended(True, 100.0)
+    solo.waiting = 2
 
     assert solo.is_wanted([], 10, 100.0)
 
