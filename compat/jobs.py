@@ -5,6 +5,7 @@ Nothing here knows of Ruby: it is what an author of jobs writes.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import json
 import os
@@ -90,3 +91,10 @@ def count(fails_first: bool) -> None:
     runs = shared_redis().hincrby("counted", pyqik.current().jid, 1)
     if fails_first and runs == 1:
         raise pyqik.RetryIn(1)
+
+
+@pyqik.job("Py::HoldTheGil", queue=QUEUE)
+def hold_the_gil(seconds: int) -> None:
+    """One long call in C with the GIL."""
+    leave_evidence((seconds,))
+    ctypes.PyDLL(None).sleep(seconds)

@@ -17,11 +17,18 @@ from tests.support.wait import wait_until
 class RunningProgram:
     """A child process. `with RunningProgram("sidekiq", command, env) as program: ...` kills what still runs at the end.
 
-    Standard output and error go to a file: a pipe that nobody reads would stop the program once it is full.
+    Standard output and error go to a file: a pipe that nobody reads would stop the program once it is full. With
+    `own_group`, a process group of its own, Ctrl-C does not reach it, and whoever started it ends it in order.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str], directory: Path | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        directory: Path | None = None,
+        *,
+        own_group: bool = False,
     ) -> None:
         self.name = name
         self._log = tempfile.NamedTemporaryFile(prefix=f"pyqik-{name}-", suffix=".log")  # noqa: SIM115 # closed in close()
@@ -32,6 +39,7 @@ class RunningProgram:
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
+            process_group=0 if own_group else None,
         )
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import redis
@@ -24,15 +25,20 @@ def redis_server_command(tree: Path) -> list[str]:
 
 def start_redis_server(tree: Path) -> tuple[RunningProgram, str]:
     """An empty server in memory on a free loopback port, ready for commands, and its URL."""
+    return start_server(redis_server_command(tree))
+
+
+def start_server(command: Sequence[str], *, own_group: bool = False) -> tuple[RunningProgram, str]:
+    """The same with any server's command, to be followed by its options."""
     for _ in range(ATTEMPTS):
         port = _free_port()
         options = ("--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
-        server = RunningProgram("redis-server", [*redis_server_command(tree), *options], {}, Path("/"))
+        server = RunningProgram("redis-server", [*command, *options], {}, Path("/"), own_group=own_group)
         wait_until(lambda s=server, p=port: s.returncode is not None or _answers(p, s.pid))  # type: ignore[misc] # lambda defaults
         if server.returncode is None:
             return server, f"redis://127.0.0.1:{port}/0"
         server.close()  # somebody else took the port in between
-    raise AssertionError(f"no redis-server of {tree} could be started in {ATTEMPTS} attempts")
+    raise AssertionError(f"no server could be started by {' '.join(command)} in {ATTEMPTS} attempts")
 
 
 def _answers(port: int, pid: int) -> bool:

@@ -1,29 +1,27 @@
-"""How soon a job starts that is pushed while workers are idle, and what an idle worker costs Redis.
+"""How soon a job starts that is pushed while processes are idle, and what an idle process costs Redis.
 
-    python -m compat.bench.latency [--workers 1,20,100] [--queues 1,20] [--jobs 300] [--json FILE]
+    python -m compat.bench.latency [--children 1,20,100] [--queues 1,20] [--jobs 300] [--json FILE]
 
-Prints a table: for each number of idle children and queues the median and the 99th percentile of the milliseconds from
-just before the push to the job's first line, the wakes of a job (blocking moves that returned, by job), beside ten
-CPU-bound threads too, the share of jobs beside idle BRPOP clients, and the client commands a second of an idle child.
-Server, pusher and workers share the machine: compare rows, not machines.
+Prints, for each number of idle children (real ones of one `pyqik work`) and queues, the median and the 99th percentile
+of the milliseconds from just before the push to the job's first line; the same while ten threads of these children
+compute without rest; the wakes of a job (blocking moves that returned, by job). Then the share of jobs that idle
+children get beside idle clients which wait in BRPOP, and the commands a second of an idle child. All of it takes about
+ten minutes; server, pusher and children share the machine: compare rows, not machines.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import signal
+import functools
 import statistics
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import redis
 
@@ -32,136 +30,164 @@ import pyqik
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from compat.bench.jobs import STARTS  # noqa: E402  # needs the path
-from tests.support.redis_server import RedisServer  # noqa: E402  # likewise
+from compat.bench import machine  # noqa: E402  # needs the path
+from compat.bench.latency_jobs import STARTS  # noqa: E402
+from compat.bench.running import blocked_clients, end_in_order, redis_server, started, wait_for, wait_until_idle  # noqa: E402
+from compat.bench.sides import Checkout  # noqa: E402
+from compat.processes import RunningProgram  # noqa: E402
+
+#: Threads that compute, in the rows with them: one for each of as many children, or all in one.
+BURNING = 10
+#: Jobs that a child can run at a time: all that burn, and one that is measured.
+CONCURRENCY = BURNING + 1
+#: Seconds until a hundred children are idle, on two cores.
+START_PATIENCE = 240.0
+#: Seconds for which the commands of an idle child are counted.
+IDLE_SECONDS = 30.0
+COLUMNS = {
+    "idle children": "children",
+    "queues": "queues",
+    "beside": "beside",
+    "median, ms": "p50_ms",
+    "99th percentile, ms": "p99_ms",
+    "wakes a job": "wakes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Idlers:
+    """A `pyqik work` whose children are idle, and its Redis."""
+
+    url: str
+    client: redis.Redis
+    program: RunningProgram
+    children: int
+    queues: int
 
 
 def main() -> None:
-    """Run everything and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workers", default="1,20,100", help="numbers of idle children")
-    parser.add_argument("--queues", default="1,20", help="numbers of queues")
-    parser.add_argument("--jobs", type=int, default=300, help="jobs of each row")
-    parser.add_argument("--json", type=Path, help="where to write the rows as JSON")
-    options = parser.parse_args()
-    rows: list[dict[str, Any]] = []
-    for queues in map(int, options.queues.split(",")):
-        for workers in map(int, options.workers.split(",")):
-            rows.append(measure_idle(workers, queues, options.jobs))
-            print(json.dumps(rows[-1]), flush=True)
-    rows.append(measure_beside_cpu(options.jobs))
-    print(json.dumps(rows[-1]), flush=True)
+    """Measure and print."""
+    options = _arguments()
+    end_in_order()
+    with redis_server(options.server) as (_, url), redis.Redis.from_url(url) as client:
+        described = machine.describe(client, options.python)
+    machine.announce(f"Start latency: {options.jobs} jobs a row", described)
+    idlers = functools.partial(_idlers, options.server, Checkout(options.checkout, options.python))
+    starts: list[machine.Row] = []
+    for queues in _numbers(options.queues):
+        for children in _numbers(options.children):
+            with idlers(children, queues) as idle:
+                starts += measure_starts(idle, options.jobs)
+    machine.show(starts, COLUMNS)
+    shares = []
     for clients in (1, 10):
-        rows.append(measure_share(2, clients, options.jobs))
-        print(json.dumps(rows[-1]), flush=True)
-    rows.append(measure_idle_cost(20, 30.0))
-    print(json.dumps(rows[-1]), flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+        with idlers(2, 1) as idle:
+            shares.append(measure_share(idle, clients, options.jobs))
+    machine.show(shares, {name.replace("_", " "): name for name in shares[0]})
+    with idlers(1, 20) as idle:
+        cost = measure_idle_cost(idle)
+    print(f"an idle child on 20 queues sends Redis {cost['commands']} commands a second: {cost['by_name']}")
+    machine.write_json(options.json, machine=described, starts=starts, shares=shares, idle=cost)
 
 
-def measure_idle(workers: int, queues: int, jobs: int) -> dict[str, Any]:
-    """Jobs pushed one at a time, each after the one before it has started."""
-    with RedisServer() as server, work(server, workers, queues) as client:
-        before = calls(client, "blmove")
-        latencies = push_one_by_one(server.url, jobs, lambda n: f"q{n % queues}")
-        wakes = (calls(client, "blmove") - before) / jobs
-        return {"measure": "idle", "workers": workers, "queues": queues, **summary(latencies), "wakes": round(wakes, 3)}
+def measure_starts(idle: Idlers, jobs: int) -> list[machine.Row]:
+    """Jobs pushed one at a time, each after the one before it has started; then again beside threads that compute."""
+    rows = []
+    for beside in ("", f"{BURNING} CPU-bound threads"):
+        if beside:
+            _burn(idle)
+        before = _moves(idle.client)
+        latencies = _push_one_by_one(idle, jobs, lambda number: f"q{number % idle.queues}")
+        wakes = (_moves(idle.client) - before) / jobs
+        named = {"children": idle.children, "queues": idle.queues, "beside": beside}
+        rows.append({**named, **_summary(latencies), "wakes": round(wakes, 2)})
+        print(f"  {rows[-1]}", flush=True)
+    return rows
 
 
-def measure_beside_cpu(jobs: int) -> dict[str, Any]:
-    """The same beside ten threads of the same child that never rest."""
-    with RedisServer() as server, work(server, 1, 1, "-c", "11", "-q", "burn") as client:
-        with pyqik.Client(server.url) as pusher:
-            pusher.push_bulk("Bench::Burn", [[600.0]] * 10, queue="burn")
-        wait_for(lambda: client.llen("queue:burn") == 0)
-        latencies = push_one_by_one(server.url, jobs, lambda n: "q0")
-        return {"measure": "beside 10 CPU-bound threads", "workers": 1, "queues": 2, **summary(latencies)}
-
-
-def measure_share(workers: int, clients: int, jobs: int) -> dict[str, Any]:
+def measure_share(idle: Idlers, clients: int, jobs: int) -> machine.Row:
     """Which part of the jobs idle children get beside idle clients that wait as Sidekiq's threads do."""
-    with RedisServer() as server, work(server, workers, 1) as client:
-        taken = [0] * clients
-        stop = threading.Event()
+    taken = [0] * clients
+    over = threading.Event()
 
-        def pop(index: int) -> None:
-            own = redis.Redis.from_url(server.url)
-            while not stop.is_set():
+    def pop(index: int) -> None:
+        with redis.Redis.from_url(idle.url) as own:
+            while not over.is_set():
                 if own.brpop(["queue:q0"], timeout=1):
                     taken[index] += 1
                     own.rpush(STARTS, 0.0)
-            own.close()
 
-        threads = [threading.Thread(target=pop, args=(index,)) for index in range(clients)]
-        for thread in threads:
-            thread.start()
-        wait_for(lambda: blocked(client) >= workers + clients)
-        push_one_by_one(server.url, jobs, lambda n: "q0")
-        stop.set()
-        for thread in threads:
-            thread.join()
-        share = 1 - sum(taken) / jobs
-        return {
-            "measure": "share beside idle BRPOP clients",
-            "workers": workers,
-            "clients": clients,
-            "share": round(share, 3),
-            "proportional": round(workers / (workers + clients), 3),
-        }
+    threads = [threading.Thread(target=pop, args=(index,), daemon=True) for index in range(clients)]
+    for thread in threads:
+        thread.start()
+    _wait_for(idle, lambda: blocked_clients(idle.client) >= idle.children + clients, "everybody waits")
+    _push_one_by_one(idle, jobs, lambda number: "q0")
+    over.set()
+    for thread in threads:
+        thread.join()
+    return {
+        "idle_children": idle.children,
+        "BRPOP_clients": clients,
+        "share_of_the_children": round(1 - sum(taken) / jobs, 3),
+        "fair_share": round(idle.children / (idle.children + clients), 3),
+    }
 
 
-def measure_idle_cost(queues: int, seconds: float) -> dict[str, Any]:
+def measure_idle_cost(idle: Idlers) -> machine.Row:
     """The commands that clients send (not those inside scripts) while one child idles."""
-    with RedisServer() as server, work(server, 1, queues) as client:
-        names: Counter[str] = Counter()
-        timer = threading.Timer(seconds, client.echo, ["the end"])
-        with redis.Redis.from_url(server.url) as watcher, watcher.monitor() as monitor:
-            timer.start()
-            while "the end" not in (command := monitor.next_command())["command"]:
-                if command["client_type"] != "lua":
-                    names[command["command"].split(" ")[0].upper()] += 1
-        timer.join()
-        return {
-            "measure": "client commands a second of an idle child",
-            "queues": queues,
-            "commands": round(names.total() / seconds, 2),
-            "by_name": dict(names),
-        }
+    names: Counter[str] = Counter()
+    timer = threading.Timer(IDLE_SECONDS, idle.client.echo, ["the end"])
+    timer.daemon = True
+    with redis.Redis.from_url(idle.url) as watcher, watcher.monitor() as monitor:
+        timer.start()
+        while "the end" not in (command := monitor.next_command())["command"]:
+            if command["client_type"] != "lua":
+                names[command["command"].split(" ")[0].upper()] += 1
+    timer.join()
+    return {"queues": idle.queues, "commands": round(names.total() / IDLE_SECONDS, 2), "by_name": dict(names)}
 
 
 @contextmanager
-def work(server: RedisServer, workers: int, queues: int, *more: str) -> Iterator[redis.Redis]:
-    """`pyqik work` with so many children, idle."""
-    command = [sys.executable, "-m", "pyqik", "work", "-r", "compat.bench.jobs", "--processes", str(workers)]
-    command += ["--port", "0", "--log-level", "warning", "-t", "10", *more]
+def _idlers(kind: str, checkout: Checkout, children: int, queues: int) -> Iterator[Idlers]:
+    options = ["--processes", str(children), "-c", str(CONCURRENCY), "--port", "0", "-t", "1"]
     for index in range(queues):
-        command += ["-q", f"q{index}"]
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "REDIS_URL": server.url})
-    client = redis.Redis.from_url(server.url)
-    try:
-        wait_for(lambda: client.scard("processes") == workers and blocked(client) >= workers * queues, 180)
-        yield client
-    finally:
-        client.close()
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        options += ["-q", f"q{index}"]
+    side = checkout.worked("latency_jobs", *options, waiting=children * queues, processes=children)
+    with (
+        redis_server(kind) as (_, url),
+        redis.Redis.from_url(url) as client,
+        # A hundred children on two cores do not end in time, nor is that measured here: what is left is killed.
+        started(side, side.told(url, "", "warning")) as program,
+    ):
+        wait_until_idle(side, program, client, START_PATIENCE)
+        yield Idlers(url, client, program, children, queues)
 
 
-def push_one_by_one(url: str, jobs: int, queue: Callable[[int], str]) -> list[float]:
+def _burn(idle: Idlers) -> None:
+    """Start the jobs that compute until they are interrupted."""
+    with pyqik.Client(idle.url) as pusher:
+        pusher.push_bulk("Bench::Burn", [[]] * BURNING, queue="q0")
+    _wait_for(idle, lambda: idle.client.llen("queue:q0") == 0, "the CPU-bound jobs run")
+
+
+def _push_one_by_one(idle: Idlers, jobs: int, queue: Callable[[int], str]) -> list[float]:
     """The seconds until each job's start."""
-    with pyqik.Client(url) as pusher, redis.Redis.from_url(url) as client:
+    client = idle.client
+    with pyqik.Client(idle.url) as pusher:
         client.delete(STARTS)
         for number in range(jobs):
             pusher.push("Bench::Start", time.time(), queue=queue(number))
-            while client.llen(STARTS) <= number:
-                time.sleep(0.0005)
-            # Until the worker waits again, it is not idle.
+            _wait_for(idle, lambda after=number: client.llen(STARTS) > after, f"job {number} has started")  # type: ignore[misc] # lambda defaults
+            # Until the child waits again, it is not idle.
             time.sleep(0.003)
-        return [float(text) for text in client.lrange(STARTS, 0, -1)]
+    return [float(text) for text in client.lrange(STARTS, 0, -1)]
 
 
-def summary(latencies: list[float]) -> dict[str, float]:
+def _wait_for(idle: Idlers, condition: Callable[[], bool], what: str) -> None:
+    wait_for(condition, 30, what, idle.program, interval=0.0005)
+
+
+def _summary(latencies: list[float]) -> dict[str, float]:
     """Median and 99th percentile in milliseconds."""
     ordered = sorted(latencies)
     return {
@@ -170,23 +196,22 @@ def summary(latencies: list[float]) -> dict[str, float]:
     }
 
 
-def calls(client: redis.Redis, command: str) -> int:
-    """How often the server has run `command`."""
-    return int(client.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})["calls"])
+def _moves(client: redis.Redis) -> int:
+    """How many blocking moves the server has answered."""
+    return int(client.info("commandstats").get("cmdstat_blmove", {"calls": 0})["calls"])
 
 
-def blocked(client: redis.Redis) -> int:
-    """How many clients wait in a blocking command."""
-    return int(client.info("clients")["blocked_clients"])
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
 
 
-def wait_for(condition: Callable[[], bool], timeout: float = 30.0) -> None:
-    """Poll until `condition` holds."""
-    end = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError("the worker did not get ready")
-        time.sleep(0.02)
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--children", default="1,20,100", help="numbers of idle children")
+    parser.add_argument("--queues", default="1,20", help="numbers of queues")
+    parser.add_argument("--jobs", type=int, default=300, help="jobs of each row")
+    machine.add_options(parser)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

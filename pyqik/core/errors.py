@@ -46,7 +46,12 @@ class WrongArguments(PyqikError):
 
 
 class InvalidPayload(PyqikError):
-    """Bytes taken from Redis are not a Sidekiq job: invalid JSON, not an object, or nested too deeply."""
+    """Bytes taken from Redis are not a Sidekiq job: invalid JSON, not an object, or nested too deeply.
+
+    `raw` are these bytes, for an error handler.
+    """
+
+    raw: bytes = b""
 
 
 class PoisonPill(PyqikError):

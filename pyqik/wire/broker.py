@@ -25,7 +25,7 @@ RECOVER: Final = Script("recover")
 BLOCK: Final = 15.0
 
 #: Seconds for which the record of an ended process refuses what that process may still have sent.
-TOMBSTONE: Final = 3600
+TOMBSTONE: Final = 86_400
 
 
 class Superseded(PyqikError):
@@ -123,9 +123,19 @@ class Broker:
     """
 
     def __init__(
-        self, client: redis.Redis, identity: str, limits: DeadLimits, part: Part = Part(), custody: str = ""
+        self,
+        client: redis.Redis,
+        identity: str,
+        limits: DeadLimits,
+        part: Part = Part(),
+        lease: float = 0.0,
+        custody: str = "",
     ) -> None:
+        """`lease`: seconds of the lease that the first take writes; 0 for a process without one."""
         self.identity = identity
+        #: Whether something that was settled last was not on record: it was settled before, or has been given back.
+        self.refused = False
+        self._lease = lease
         self._custody = custody
         self._part = part
         self._client = client
@@ -167,16 +177,25 @@ class Broker:
                 self._take_number += self._part.count
                 self._take_unanswered = True
             arguments: list[bytes | str | int | float] = [self._part.capsule, self._take_number, count, int(adopt)]
+            arguments += (self.identity, self._lease)
             for queue in queues:
                 arguments += (queue, started.get(queue, 0))
             calls.append(_Call.of(TAKE, self._take_keys(queues), arguments))
         if not calls:
             return NOTHING
         replies = self._replies(calls)
+        settled = replies[:-1] if taking else replies
+        self.refused = sum(reply if isinstance(reply, int) else sum(reply) for reply in settled) < len(endings)
         if not taking:
             return NOTHING
         self._take_unanswered = False
         return Taken.read(replies[-1])
+
+    def probe(self) -> None:
+        """Ask whether this process still counts as alive. Raises: redis.RedisError; Superseded if it does not."""
+        if self._call("HEXISTS", self._in_flight, "ended"):
+            raise self._superseded()
+        self.refused = False
 
     def held(self) -> list[bytes]:
         """The tokens of every unit in its part of the record. Raises: redis.RedisError."""
@@ -220,10 +239,13 @@ class Broker:
                 replies[index] = self._line.call(calls[index].in_full)[0]
         for reply in replies:
             if isinstance(reply, ResponseError) and str(reply).startswith("STALE"):
-                raise Superseded(f"{self.identity} was declared dead and its jobs were given back")
+                raise self._superseded()
             if isinstance(reply, RedisError):
                 raise reply
         return replies
+
+    def _superseded(self) -> Superseded:
+        return Superseded(f"{self.identity} was declared dead and its jobs were given back")
 
     def _settle_arguments(self, moved: Sequence[tuple[UnitOfWork, Place]], now: float) -> Command:
         arguments: list[bytes | str | int | float] = [now - self._limits.max_age, self._limits.most_entries]
@@ -235,7 +257,7 @@ class Broker:
         names = [self._in_flight, keys.PAUSED]
         for queue in queues:
             names += (self._source(queue), self._landing(queue))
-        return names
+        return [*names, keys.LEASES]
 
     def _source(self, queue: str) -> str:
         return keys.custody(self._custody, queue) if self._custody else keys.queue(queue)

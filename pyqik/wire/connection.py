@@ -164,6 +164,18 @@ class Line:
             return error
 
 
+def client_of(source: str | redis.Redis) -> redis.Redis:
+    """`source` itself, or a client for the URL that it is; its connections end with the last object that has it.
+
+    Raises: ValueError for a URL that it cannot read, and for a client that turns replies into text.
+    """
+    if isinstance(source, str):
+        return open_redis(source)
+    if source.get_encoder().decode_responses:
+        raise ValueError("the client has decode_responses=True, but payloads are bytes; open one without it")
+    return source
+
+
 class _SentinelUrl:
     """`redis+sentinel://user:password@host:port,host:port/master/db?sentinel_password=…`."""
 

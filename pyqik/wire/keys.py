@@ -15,6 +15,8 @@ DEAD: Final = "dead"
 PAUSED: Final = "paused"
 PROCESSES: Final = "processes"
 PROCESS_CLEANUP: Final = "process_cleanup"
+#: The identity of Sidekiq Enterprise's leader.
+LEADER: Final = "dear-leader"
 STAT_PROCESSED: Final = "stat:processed"
 STAT_FAILED: Final = "stat:failed"
 LEASES: Final = "pyqik:leases"

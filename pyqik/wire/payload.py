@@ -10,7 +10,7 @@ import json
 import math
 import random
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -20,6 +20,10 @@ from pyqik.core.errors import InvalidJob, InvalidPayload
 MAX_NESTING: Final = 100
 #: The class name under which the dead set shows what is not a job.
 INVALID_PAYLOAD_CLASS: Final = "pyqik::InvalidPayload"
+#: Epoch milliseconds, some 30,000 years from now: a larger timestamp is none.
+TIMESTAMP_LIMIT: Final = 1e15
+
+_Default = TypeVar("_Default")
 
 _decode = msgspec.json.Decoder().decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -96,14 +100,31 @@ def decode(raw: bytes) -> Payload:
     nested more than 100 deep, not an object, or an object without a class name. All of the former are invalid to Ruby
     too, except numbers out of range: `1e400` is Infinity to Ruby, and an integer may have thousands of digits.
     """
-    fields = _read(raw)
-    if type(fields) is not dict:
-        raise InvalidPayload(f"valid JSON, but {_shortened(fields)} where a job's object was expected")
+    return payload_of(read_object(raw))
+
+
+def payload_of(fields: dict[str, Any]) -> Payload:
+    """The job that an object is. Raises: InvalidPayload when it is none."""
     if type(fields.get("class")) is not str or not fields["class"]:
         raise InvalidPayload("an object without a class name")
     if fields["class"] == INVALID_PAYLOAD_CLASS:
         raise InvalidPayload("what `dead_entry` wrapped, retried by hand; it goes back as it is")
     return Payload(fields)
+
+
+def read_object(raw: bytes) -> dict[str, Any]:
+    """The fields of the object that `raw` holds, whether a job or not. Raises: InvalidPayload when it holds none."""
+    fields = _read(raw)
+    if type(fields) is not dict:
+        raise InvalidPayload(f"valid JSON, but {_shortened(fields)} where a job's object was expected")
+    return fields
+
+
+def seconds(value: object, default: _Default) -> float | _Default:
+    """A payload's timestamp as epoch seconds: Sidekiq 8 writes integer milliseconds, 6 and 7 float seconds."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > TIMESTAMP_LIMIT:
+        return default
+    return value / 1000 if isinstance(value, int) else value
 
 
 def dead_entry(raw: bytes, error: InvalidPayload, queue: str, now: float) -> bytes:

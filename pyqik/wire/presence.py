@@ -14,8 +14,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import redis
+from redis.exceptions import ResponseError
 
 from pyqik.wire import keys
+from pyqik.wire.broker import Superseded
 from pyqik.wire.connection import Script
 
 BEAT: Final = Script("beat")
@@ -96,9 +98,9 @@ def beat(
     rss_kb: int,
     lease: float,
 ) -> str | None:
-    """Write a heartbeat; the remote signal that was waiting, if any: `TSTP`, `TERM` or `TTIN`.
+    """Write a heartbeat, and renew the lease; the remote signal that was waiting, if any: `TSTP`, `TERM` or `TTIN`.
 
-    Raises: redis.RedisError.
+    Raises: redis.RedisError; Superseded if the process was declared dead: it is then not shown again.
     """
     started = time.perf_counter()
     client.ping()
@@ -107,27 +109,36 @@ def beat(
         *("info", info.to_json(), "busy", len(running), "beat", now, "rtt_us", rtt_us),
         *("quiet", "true" if quiet else "false", "rss", rss_kb, "concurrency", info.concurrency),
     ]
-    arguments: list[bytes | str | int | float] = [info.identity, BEAT_TTL, lease, len(fields), *fields]
+    arguments: list[bytes | str | int | float] = [
+        *(info.identity, BEAT_TTL, lease, keys.landings(info.identity), len(fields)),
+        *fields,
+    ]
     for job in running:
         arguments += (job.tid, job.token, job.run_at)
     identity = info.identity
-    signal = BEAT.run(
-        client,
-        (
-            *(keys.PROCESSES, identity, keys.work(identity), keys.workers(identity), keys.signals(identity)),
-            *(keys.in_flight(identity), keys.LEASES),
-        ),
-        arguments,
+    names = (
+        *(keys.PROCESSES, identity, keys.work(identity), keys.workers(identity), keys.signals(identity)),
+        *(keys.in_flight(identity), keys.LEASES),
     )
+    try:
+        signal = BEAT.run(client, names, arguments)
+    except ResponseError as error:
+        if str(error).startswith("STALE"):
+            raise Superseded(f"{identity} was declared dead and its jobs were given back") from None
+        raise
     return None if signal is None else signal.decode()
 
 
-def leave(client: redis.Redis, identity: str) -> None:
-    """Unregister a process that has ended. Its hash expires by itself, as Sidekiq's. Raises: redis.RedisError."""
+def leave(client: redis.Redis, identity: str, *, keep_lease: bool = False) -> None:
+    """Unregister a process that has ended and holds nothing any more. Its hash expires by itself, as Sidekiq's.
+
+    What may still hold a job must keep its lease, which is what others find it by. Raises: redis.RedisError.
+    """
     with client.pipeline(transaction=True) as pipe:
         pipe.srem(keys.PROCESSES, identity)
         pipe.unlink(keys.work(identity), keys.workers(identity), keys.signals(identity))
-        pipe.zrem(keys.LEASES, identity)
+        if not keep_lease:
+            pipe.zrem(keys.LEASES, identity)
         pipe.execute()
 
 

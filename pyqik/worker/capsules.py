@@ -25,6 +25,8 @@ from pyqik.wire.presence import Running
 from pyqik.wire.statistics import Executions
 from pyqik.worker import stacks
 from pyqik.worker.board import Board
+from pyqik.worker.fetcher import PROBE_INTERVAL
+from pyqik.worker.handlers import Handlers
 from pyqik.worker.manager import Manager
 from pyqik.worker.metrics import ExecutionCounter
 from pyqik.worker.processor import Policy, Processor
@@ -63,14 +65,16 @@ class Capsules:
             middleware=cast(Sequence[ServerMiddleware], config.server_middleware),
             max_retries=config.max_retries,
             log_arguments=config.log_arguments,
+            default_retry=config.default_job_options.get("retry", True),
+            handlers=Handlers(config.error_handlers, config.death_handlers),
         )
         processor = Processor(registry, policy, clock, stopping=lambda: self._quiet)
         limits = DeadLimits(config.dead_max_jobs, config.dead_timeout)
         self._managers: list[Manager] = []
         first_slot = 0
         for number, part in enumerate(parts):
-            share = Part(part.name, number, len(parts))
-            broker = Broker(open_redis(config.redis), identity, limits, share, custody)
+            place = Part(part.name, number, len(parts))
+            broker = Broker(open_redis(config.redis), identity, limits, place, config.lease, custody)
             self._managers.append(
                 Manager(
                     broker,
@@ -86,6 +90,7 @@ class Capsules:
                     loop=self._loop,
                     one_at_a_time=bool(custody),
                     on_end=self._ended,
+                    probe_interval=min(PROBE_INTERVAL, config.lease / 3),
                 )
             )
             first_slot += part.concurrency + part.async_concurrency
@@ -111,6 +116,16 @@ class Capsules:
         """Raise `Shutdown` in every running job; as each ends, it is given back."""
         for manager in self._managers:
             manager.interrupt()
+
+    def probe(self) -> None:
+        """Ask Redis now whether this process still counts as alive; if it does not, they end, and not cleanly."""
+        for manager in self._managers:
+            manager.probe()
+
+    @property
+    def superseded(self) -> bool:
+        """Whether they have ended, or are about to, because the process was declared dead."""
+        return any(manager.superseded for manager in self._managers)
 
     def join(self, timeout: float) -> bool:
         """Wait for the end; whether it came. Threads that still run jobs then are left alone."""

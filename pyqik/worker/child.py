@@ -5,8 +5,10 @@ Its main thread, once everything is started, has these tasks:
 2. report to the supervisor each second; what runs stands on a board that both see. The supervisor writes it to Redis,
    so that C code which holds the GIL for minutes makes a job look busy and not dead;
 3. at the stop's deadline, interrupt what still runs;
-4. should a thread of the engine die: interrupt the jobs, whose outcomes nobody would write, and end;
-5. should the supervisor be gone: give the jobs back and end, in the middle of those that cannot be interrupted.
+4. should the supervisor be gone: let the jobs be given back and end, in the middle of those that cannot be interrupted
+   (what is left then is the guardian's);
+5. should this process have been declared dead, which only a freeze or a cut cable explains, or a thread of the engine
+   have died: interrupt its jobs, which others run again, and end.
 Started as `python -m pyqik.worker.child CHANNEL BOARD STACKS`, three file descriptors.
 """
 
@@ -31,13 +33,15 @@ from pyqik.core.errors import PoisonPill
 from pyqik.core.events import events
 from pyqik.jobs import process
 from pyqik.jobs.registry import registry
-from pyqik.wire import presence
-from pyqik.wire.broker import UnitOfWork, recover
+from pyqik.wire.broker import UnitOfWork
 from pyqik.wire.connection import open_redis
 from pyqik.wire.custody import dead_entries_at
+from pyqik.wire.payload import decode
 from pyqik.worker import logs
 from pyqik.worker.capsules import Capsules
 from pyqik.worker.channel import Channel, Message
+from pyqik.worker.handlers import Handlers
+from pyqik.worker.hooks import Hooks
 from pyqik.worker.signals import MEANINGS, SignalInbox
 from pyqik.worker.stack_file import write_stacks_to
 from pyqik.worker.suspects import Death
@@ -50,11 +54,12 @@ REPORT_INTERVAL: Final = 1.0
 #: at the median and 120 at the 99th percentile with 0.5 ms, after 20 and 70 with this; Python's default is 5 ms. The
 #: threads themselves lose about a twentieth to the switching.
 SWITCH_INTERVAL: Final = 0.0002
-#: What a child exits with: everything was finished or given back; it could not start; its engine died.
-EXIT_OK, EXIT_START_FAILED, EXIT_ENGINE_DIED = 0, 2, 3
+#: What a child exits with: everything was finished or given back; it could not start; its engine died; it was declared
+#: dead.
+EXIT_OK, EXIT_START_FAILED, EXIT_ENGINE_DIED, EXIT_SUPERSEDED = 0, 2, 3, 4
 #: Seconds that interrupted jobs have to end when the supervisor is gone.
-ORPHAN_PATIENCE: Final = 3.0
-#: How often jobs are interrupted, a second apart, after which the process ends that cannot go on.
+ORPHAN_PATIENCE: Final = 2.0
+#: How often jobs are interrupted that nobody could settle any more, a second apart, before the process ends regardless.
 LAST_INTERRUPTS: Final = 3
 
 
@@ -72,13 +77,19 @@ class Child:
         self._orphaned_at: float | None = None
         self._ended = threading.Event()
         self._clean = False
+        self._hooks = Hooks()
+        self._handlers = Handlers(config.error_handlers, config.death_handlers)
         self._capsules = Capsules(config, identity, registry, SystemClock(), self._on_end, board_fileno, custody)
 
     def run(self, early: Sequence[Message]) -> int:
         """Run until told to stop; the exit status. `early` are orders that came during the start."""
-        events.emit("process.startup", identity=self._identity)
+        try:
+            self._hooks.startup()
+        except (Exception, SystemExit):
+            return EXIT_START_FAILED
         for message in early:
             self._obey(message)
+        self._wait(0.0)  # What came while the hooks ran: a stop, for instance, and then no job is taken.
         self._capsules.start()
         self._channel.send("ready", config=self._config.to_dict())
         next_report = 0.0
@@ -91,16 +102,15 @@ class Child:
             until = next_report if self._deadline is None else min(next_report, self._deadline)
             self._wait(until - now)
             self._check_deadline()
+        status = EXIT_OK if self._clean else EXIT_SUPERSEDED if self._capsules.superseded else EXIT_ENGINE_DIED
         ended = self._capsules.join(1.0) if self._clean else self.unwind()
-        if self._orphaned_at is not None:
-            self._clear_record()
-        events.emit("process.shutdown", identity=self._identity)
         self._report()
         self._channel.send("bye")
+        self._hooks.shutdown()
         if not ended and not self._clean:
             log.error("ending in the middle of jobs", running=len(self._capsules.running()))
-            os._exit(EXIT_ENGINE_DIED)
-        return EXIT_OK if self._clean else EXIT_ENGINE_DIED
+            os._exit(status)
+        return status
 
     def _wait(self, timeout: float) -> None:
         watched: list[Channel | SignalInbox] = [self._inbox] if self._channel.closed else [self._channel, self._inbox]
@@ -108,8 +118,8 @@ class Child:
         if self._channel in ready:
             for message in self._channel.receive():
                 self._obey(message)
-            if self._channel.closed:
-                self._become_an_orphan()
+        if self._channel.closed and self._orphaned_at is None:
+            self._become_an_orphan()
         if self._inbox in ready:
             for name in self._inbox.receive():
                 self._obey({"kind": MEANINGS.get(name, "")})
@@ -122,18 +132,18 @@ class Child:
                 self._stop(message.get("timeout", self._config.timeout))
             case "dump":
                 self._capsules.dump_stacks()
+            case "superseded":
+                self._capsules.probe()
             case "died":
-                del message["kind"]
+                death = Death(**{name: value for name, value in message.items() if name != "kind"})
                 # The author's code, which may take its time: this thread has to report.
-                threading.Thread(
-                    target=self._on_death, args=[Death(**message)], name="pyqik-death", daemon=True
-                ).start()
+                self._handlers.aside(lambda: self._on_death(death))
 
     def _quiet(self) -> None:
         if not self._capsules.is_quiet:
             log.info("quiet: no new jobs; those that run go on")
             self._capsules.quiet()
-            events.emit("process.quiet", identity=self._identity)
+            self._hooks.quiet()
         self._report()
 
     def _stop(self, timeout: float) -> None:
@@ -152,7 +162,6 @@ class Child:
             self._capsules.interrupt()
         if self._orphaned_at is not None and time.monotonic() >= self._orphaned_at + ORPHAN_PATIENCE:
             log.error("ending in the middle of jobs; they are given back", running=len(self._capsules.running()))
-            self._clear_record()
             os._exit(EXIT_OK)
 
     def _become_an_orphan(self) -> None:
@@ -161,17 +170,11 @@ class Child:
         self._orphaned_at = time.monotonic()
         self._stop(0.0)
 
-    def _clear_record(self) -> None:
-        """What the supervisor does for a child that has ended: give back what it held, and take it off the list."""
-        with open_redis(self._config.redis) as client:
-            try:
-                recover(client, self._identity)
-                presence.leave(client, self._identity)
-            except RedisError as error:
-                log.error("not everything could be given back; Redis still has it on record", error=str(error))
-
     def unwind(self) -> bool:
-        """Interrupt what runs, as this process cannot go on. Whether all of it has ended."""
+        """Interrupt what runs: nobody writes its outcome any more. Whether all of it has ended."""
+        if self._capsules.superseded:
+            events.emit("process.superseded", identity=self._identity)
+            self._channel.send("superseded")
         self._capsules.finish()
         for _ in range(LAST_INTERRUPTS):
             self._capsules.interrupt()
@@ -186,12 +189,14 @@ class Child:
         with open_redis(self._config.redis) as client:
             try:
                 entries = dead_entries_at(client, death.died_at)
-            except RedisError as error:
-                log.error("the death of a job could not be told", jid=death.jid, error=str(error))
+            except RedisError as away:
+                log.error("the death of a job could not be told", jid=death.jid, error=str(away))
                 return
         for raw in entries:
             if death.digest_of(raw) == death.digest:
-                events.emit("job.died", unit=UnitOfWork(b"", death.queue, raw), error=PoisonPill(death.reason))
+                error = PoisonPill(death.reason)
+                events.emit("job.died", unit=UnitOfWork(b"", death.queue, raw), error=error)
+                self._handlers.died(decode(raw), error)
 
     def _look_for_lost_threads(self) -> None:
         slots = self._capsules.lost_slots()

@@ -33,6 +33,8 @@ log = structlog.get_logger("pyqik")
 #: it held, unregistering, the end of Python itself) the whole process ends within 3 seconds of the deadline, on a busy
 #: machine too.
 KILL_AFTER: Final = 2.0
+#: Seconds that a child has to end that was declared dead.
+SUPERSEDED_PATIENCE: Final = 5.0
 
 
 class State(enum.Enum):
@@ -42,6 +44,8 @@ class State(enum.Enum):
     READY = "ready"
     QUIET = "quiet"
     STOPPING = "stopping"
+    #: Declared dead by others, who run its jobs again: it must end.
+    SUPERSEDED = "superseded"
     ENDED = "ended"
 
 
@@ -70,6 +74,7 @@ class ChildProcess:
         self._started_at = time.time()
         self.kill_at: float | None = None
         self.killed = False
+        self.superseded = False
         self.connected = True
         self.is_solo = bool(custody)
         #: When it last said anything: seconds as `time.monotonic` has them.
@@ -93,6 +98,12 @@ class ChildProcess:
         """Ask it to end within `timeout` seconds; it is killed if it does not."""
         self._stopping(timeout)
         self._channel.send("stop", timeout=timeout)
+
+    def supersede(self) -> None:
+        """Tell it that it was declared dead, so that it ends; it is killed if it does not."""
+        if not self.superseded:
+            self._be_superseded()
+            self._channel.send("superseded")
 
     def dump(self) -> None:
         """Ask it to log its stacks."""
@@ -135,7 +146,8 @@ class ChildProcess:
             return None
         for message in self._channel.rest():
             self._note(message)
-        return End(status, self._said_goodbye or self.killed, self.entries(), self._overdue, self._lost)
+        expected = self._said_goodbye or self.killed or self.superseded
+        return End(status, expected, self.entries(), self._overdue, self._lost)
 
     @property
     def exit_status(self) -> int | None:
@@ -166,7 +178,7 @@ class ChildProcess:
     @property
     def is_quiet(self) -> bool:
         """Whether it takes no new work."""
-        return self.state in (State.QUIET, State.STOPPING, State.ENDED)
+        return self.state in (State.QUIET, State.STOPPING, State.SUPERSEDED, State.ENDED)
 
     def running(self) -> Sequence[Running]:
         """What it runs; what it ran last, once it has ended."""
@@ -196,6 +208,8 @@ class ChildProcess:
                     self.state = State.QUIET
             case "stopping":
                 self._stopping(self.config.timeout)
+            case "superseded" if not self.superseded:
+                self._be_superseded()
             case "lost":
                 self._lost = [entry for entry in self.entries() if entry.slot in message["slots"]]
             case "bye":
@@ -203,6 +217,13 @@ class ChildProcess:
                 if self.kill_at is None:
                     # A thread that a job has left behind keeps Python from ending.
                     self.kill_at = time.monotonic() + self.config.timeout + KILL_AFTER
+
+    def _be_superseded(self) -> None:
+        self.superseded = True
+        if self.state is not State.STOPPING:
+            self.state = State.SUPERSEDED
+        kill_at = time.monotonic() + SUPERSEDED_PATIENCE
+        self.kill_at = kill_at if self.kill_at is None else min(self.kill_at, kill_at)
 
     def _stopping(self, timeout: float) -> None:
         if self.state is not State.STOPPING:

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from pyqik.core.clock import Clock
 from pyqik.core.events import events
-from pyqik.wire.broker import FRONT, NONE_STARTED, Broker, Place, Taken, UnitOfWork
+from pyqik.wire.broker import FRONT, NONE_STARTED, Broker, Place, Superseded, Taken, UnitOfWork
 from pyqik.worker.queue_order import QueueOrder
 from pyqik.worker.waiting import Waiting
 
@@ -32,6 +32,10 @@ IDLE_TAKE: Final = 2.0
 PREFETCH_PATIENCE: Final = 0.05
 #: Seconds between two attempts while Redis is away: the first, and the longest.
 RECONNECT: Final = (0.1, 1.0)
+
+
+#: Seconds between two probes: a third of a lease.
+PROBE_INTERVAL: Final = 10.0
 
 
 class Runners(Protocol):
@@ -70,7 +74,13 @@ class Fetcher:
     """See the module's docstring. `on_end` hears whether the thread ended because it was told to (or died of a bug)."""
 
     def __init__(
-        self, broker: Broker, order: QueueOrder, runners: Runners, clock: Clock, on_end: Callable[[bool], None]
+        self,
+        broker: Broker,
+        order: QueueOrder,
+        runners: Runners,
+        clock: Clock,
+        on_end: Callable[[bool], None],
+        probe_interval: float = PROBE_INTERVAL,
     ) -> None:
         self._broker = broker
         self._order = order
@@ -89,6 +99,9 @@ class Fetcher:
         self._finishing = False
         self._lost_at: float | None = None
         self._attempts = 0
+        self._probe_interval = probe_interval
+        self._probe_at = 0.0
+        self._superseded = False
         self._thread = threading.Thread(target=self._run, name="pyqik-fetcher", daemon=True)
 
     # Called by other threads.
@@ -116,6 +129,16 @@ class Fetcher:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def probe(self) -> None:
+        """Ask Redis now whether this process still counts as alive."""
+        self._probe_at = 0.0
+        self._waiting.wake()
+
+    @property
+    def superseded(self) -> bool:
+        """Whether the thread has ended because this process was declared dead."""
+        return self._superseded
+
     @property
     def connected(self) -> bool:
         """Whether Redis answered last time."""
@@ -130,6 +153,9 @@ class Fetcher:
                     self._round()
                 except RedisError as error:
                     self._lose(error)
+        except Superseded as error:
+            self._superseded = True
+            log.error("this process was taken for dead; its jobs must end", error=str(error))
         except BaseException:
             log.exception("the fetcher died; this process cannot go on")
         finally:
@@ -141,6 +167,8 @@ class Fetcher:
         return self._finishing and not (self._held or self._waiting.armed or self._waiting.landed)
 
     def _round(self) -> None:
+        if self._until_probe() <= 0:
+            self._probe()
         self._collect()
         room = 0 if self._quiet else max(self._runners.room(), 0)
         room -= self._start_landed(room)
@@ -167,6 +195,17 @@ class Fetcher:
                 self._unsettled.setdefault(unit, place)
         for unit in self._runners.take_back(0.0 if self._quiet else PREFETCH_PATIENCE):
             self._unsettled.setdefault(unit, FRONT)
+
+    def _probe(self) -> None:
+        """A process whose slots are all busy takes nothing, so no answer to a take tells it that it was declared dead,
+        or that Redis has gone.
+        """
+        self._broker.probe()
+        self._probe_at = self._clock.monotonic() + self._probe_interval
+
+    def _until_probe(self) -> float:
+        """Seconds until the next probe: at once if outcomes were refused."""
+        return 0.0 if self._broker.refused else self._probe_at - self._clock.monotonic()
 
     def _start_landed(self, room: int) -> int:
         """Start what woke this thread before it even has a token: a round trip sooner. How many that were."""
@@ -234,7 +273,7 @@ class Fetcher:
     def _sleep(self) -> None:
         self.sleeping = True
         # Asked only now: an ending that came before the flag was up has not rung.
-        self._waiting.sleep(self._runners.rest())
+        self._waiting.sleep(max(0.0, min(self._runners.rest(), self._until_probe())))
         self.sleeping = False
 
     def _note_paused(self, paused: tuple[str, ...]) -> None:

@@ -20,7 +20,7 @@ from pyqik.core.clock import Clock
 from pyqik.jobs.registry import Registry
 from pyqik.wire.broker import FRONT, Broker, Place, UnitOfWork
 from pyqik.worker.board import Board
-from pyqik.worker.fetcher import IDLE_TAKE, PREFETCH_PATIENCE, Fetcher
+from pyqik.worker.fetcher import IDLE_TAKE, PREFETCH_PATIENCE, PROBE_INTERVAL, Fetcher
 from pyqik.worker.metrics import Execution, ExecutionCounter
 from pyqik.worker.outcome import DONE, Ending, Outcome
 from pyqik.worker.processor import Processor, Run
@@ -43,8 +43,10 @@ PACE_WEIGHT: Final = 0.05
 TAKE_LIMIT: Final = 250
 #: Seconds after which what has ended is settled, while there is enough to do locally.
 SETTLE_WITHIN: Final = 0.005
-#: Units that are taken although only threads or only the loop has room, for what the other one could not run yet.
+#: Units that are taken when only the threads or only the loop has room, and seconds until that is tried again with a
+#: queue that had nothing for it.
 OVERTAKE: Final = 50
+OVERTAKE_INTERVAL: Final = 0.25
 
 
 class Manager:
@@ -68,6 +70,7 @@ class Manager:
         loop: EventLoop,
         one_at_a_time: bool = False,
         on_end: Callable[[bool], None],
+        probe_interval: float = PROBE_INTERVAL,
     ) -> None:
         self._registry = registry
         self._concurrency = concurrency
@@ -77,7 +80,7 @@ class Manager:
         self._board = board
         self._threads = ThreadRunner(concurrency, processor, self._ended, board, first_slot)
         self._tasks = AsyncRunner(async_concurrency, processor, self._ended, board, first_slot + concurrency, loop)
-        self._fetcher = Fetcher(broker, order, self, clock, self._fetcher_ended)
+        self._fetcher = Fetcher(broker, order, self, clock, self._fetcher_ended, probe_interval)
         self._on_end = on_end
         self._one_at_a_time = one_at_a_time
         self._finished: deque[tuple[Run, Outcome]] = deque()
@@ -87,8 +90,8 @@ class Manager:
         self._in_threads = 0
         self._on_loop = 0
         self._returned: list[tuple[UnitOfWork, Place]] = []
-        #: Queues whose next job is of the kind for which there is no room, and which kind that is.
-        self._stuck: dict[str, bool] = {}
+        #: Queues whose next job was of the kind for which there was no room, and when.
+        self._stuck: dict[str, float] = {}
         self._pace = 1.0
 
     # For the child or the launcher.
@@ -110,6 +113,15 @@ class Manager:
         """Raise `Shutdown` in every running job; as each ends, it is given back."""
         self._threads.interrupt()
         self._tasks.interrupt()
+
+    def probe(self) -> None:
+        """Ask Redis now whether this process still counts as alive; if it does not, this ends, and not cleanly."""
+        self._fetcher.probe()
+
+    @property
+    def superseded(self) -> bool:
+        """Whether it has ended because the process was declared dead."""
+        return self._fetcher.superseded
 
     def join(self, timeout: float) -> bool:
         """Wait for the end of the fetcher and of the threads; whether it came. Those that still run are left alone."""
@@ -149,30 +161,31 @@ class Manager:
                 self._on_loop -= 1
             else:
                 self._in_threads -= 1
-            self._pace += PACE_WEIGHT * (run.elapsed - self._pace)
+                self._pace += PACE_WEIGHT * (run.elapsed - self._pace)
             if outcome.ending is not Ending.INTERRUPTED:
                 known = run.payload.display_class if run.definition else None
                 executions.append((known, run.elapsed, outcome is not DONE and outcome.failed))
         if executions:
             self._counter.add(executions)
-        if self._stuck:
-            self._unstick()
         return ended
 
     def room(self) -> int:
-        """How many units may be taken: all that are free of one kind, as long as the other kind has room too."""
+        """How many units may be taken. If only one kind has room, some are taken to find those of this kind among them;
+        the others go back.
+        """
         if self._one_at_a_time:
             return 0 if self._in_threads or self._on_loop else 1
-        threads = self._room_in_threads()
-        if not self._registry.has_async:
-            return threads
-        tasks = min(self._async_concurrency - self._on_loop, TAKE_LIMIT)
-        if not self._registry.has_plain:
-            return tasks
-        return min(threads, tasks) if min(threads, tasks) > 0 else min(max(threads, tasks), OVERTAKE)
+        threads, tasks = self._room_in_threads(), self._room_on_loop()
+        if threads and tasks:
+            return min(threads, tasks)
+        return OVERTAKE if (threads or tasks) and self._is_mixed else 0
 
     def stuck_queues(self) -> Collection[str]:
         """The queues of which nothing is to be taken now: the kind of their next job has no room."""
+        if not self._stuck or (self._room_in_threads() and self._room_on_loop()):
+            return ()
+        since = time.monotonic() - OVERTAKE_INTERVAL
+        self._stuck = {queue: at for queue, at in self._stuck.items() if at > since}
         return self._stuck
 
     def hand_out(self, units: Sequence[UnitOfWork]) -> None:
@@ -188,15 +201,15 @@ class Manager:
                     self._on_loop += 1
                     tasks.append(run)
                 else:
-                    self._give_back(run)
-            elif self._in_threads < self._concurrency or not self._registry.has_async or self._prefetch():
+                    self._give_back(unit)
+            elif not self._is_mixed or self._in_threads < self._concurrency + self._prefetch():
                 self._in_threads += 1
                 plain.append(run)
             else:
-                self._give_back(run)
+                self._give_back(unit)
         if plain:
-            # More threads would not make such short jobs any faster. If this one is not short, `rest` wakes the others.
-            self._threads.submit(plain, 1 if self._pace < SHORT else len(plain))
+            # More threads than one would not make short jobs faster. If one is not short, `_rouse` wakes the others.
+            self._threads.submit(plain, len(plain) if self._pace >= SHORT else int(self._threads.asleep()))
         if tasks:
             self._tasks.submit(tasks)
 
@@ -207,6 +220,7 @@ class Manager:
 
     def take_back(self, patience: float) -> Iterable[UnitOfWork]:
         """What waits for a thread and will not get one soon: a job has been running for longer than `patience`."""
+        self._rouse()
         surplus = self._threads.backlog() - self._threads.idle()
         if surplus <= 0 or (patience and self._busy_for() <= patience):
             return ()
@@ -219,21 +233,38 @@ class Manager:
         backlog = self._threads.backlog()
         enough = self._prefetch() // 2
         self._wake_at = enough if backlog > enough else math.inf
-        if backlog and self._threads.idle():
-            if self._busy_for() <= SHORT:
-                return LOOK_AGAIN
-            self._threads.wake_all()
+        if backlog and self._threads.idle() and not self._rouse():
+            return LOOK_AGAIN
         if backlog > enough:
             return SETTLE_WITHIN
         if self._finished or self._returned:
             return 0.0
-        return PREFETCH_PATIENCE if backlog else IDLE_TAKE
+        return PREFETCH_PATIENCE if backlog else OVERTAKE_INTERVAL if self._stuck else IDLE_TAKE
+
+    def _rouse(self) -> bool:
+        """Wake every thread if jobs wait behind one that is not short after all; whether that was so."""
+        late = self._threads.backlog() > 0 and self._busy_for() > SHORT
+        if late:
+            self._threads.wake_all()
+        return late
 
     def _room_in_threads(self) -> int:
+        if self._registry.has_async and not self._registry.has_plain:
+            return TAKE_LIMIT  # Whatever comes, it is not for a thread.
         ahead = self._prefetch()
         if ahead and self._threads.backlog() > ahead // 2:
             return 0  # Few round trips with many units each.
         return max(0, min(self._concurrency + ahead - self._in_threads, TAKE_LIMIT))
+
+    def _room_on_loop(self) -> int:
+        if not self._registry.has_async:
+            return TAKE_LIMIT  # Whatever comes, it is not for the loop.
+        return max(0, min(self._async_concurrency - self._on_loop, TAKE_LIMIT))
+
+    @property
+    def _is_mixed(self) -> bool:
+        """Whether a unit may be of either kind: it is not known before it is taken."""
+        return self._registry.has_async and self._registry.has_plain
 
     def _prefetch(self) -> int:
         if self._one_at_a_time or self._busy_for() > PREFETCH_PATIENCE:
@@ -243,14 +274,9 @@ class Manager:
     def _busy_for(self) -> float:
         return self._threads.busy_for(time.perf_counter())
 
-    def _unstick(self) -> None:
-        """Where a place of that kind is free again, the queues that waited for it are asked again."""
-        full = {False: self._in_threads >= self._concurrency, True: self._on_loop >= self._async_concurrency}
-        self._stuck = {name: is_async for name, is_async in self._stuck.items() if full[is_async]}
-
-    def _give_back(self, run: Run) -> None:
-        self._stuck[run.unit.queue] = run.is_async
-        self._returned.append((run.unit, FRONT))
+    def _give_back(self, unit: UnitOfWork) -> None:
+        self._stuck[unit.queue] = time.monotonic()
+        self._returned.append((unit, FRONT))
 
     def _fetcher_ended(self, clean: bool) -> None:
         """Nothing will be handed out any more: the threads and the loop end after what they run now."""

@@ -16,6 +16,7 @@ from pyqik.worker.board import Entry
 from pyqik.worker.child_process import ChildProcess
 from pyqik.worker.heartbeat import Heartbeat
 from pyqik.worker.recovery import Recovery
+from pyqik.worker.rescue import Rescuer
 from pyqik.worker.scheduled import Poller
 from pyqik.worker.suspects import Death, Suspects
 
@@ -31,6 +32,7 @@ class Parts:
         custody: str,
         *,
         on_signal: Callable[[str, str], None],
+        on_superseded: Callable[[str], None],
         on_waiting: Callable[[int], None],
         on_death: Callable[[Death], None],
     ) -> None:
@@ -40,7 +42,8 @@ class Parts:
         limits = DeadLimits(config.dead_max_jobs, config.dead_timeout)
         suspects = Suspects(Custody(self._client, custody, config.lease, limits), clock, on_waiting, on_death)
         self.recovery = Recovery(self._client, clock, suspects)
-        self.heartbeat = Heartbeat(self._client, clock, config.lease, on_signal, config.release)
+        self.heartbeat = Heartbeat(self._client, clock, config.lease, on_signal, on_superseded, config.release)
+        self.rescuer = Rescuer(self._client, clock, config.lease)
         self.poller = Poller(
             self._client,
             clock,
@@ -53,6 +56,7 @@ class Parts:
         """Start every part."""
         self.recovery.start()
         self.heartbeat.start()
+        self.rescuer.start()
         if self._polls:
             self.poller.start()
 
@@ -70,6 +74,7 @@ class Parts:
         """Stop every part; together they have `timeout` seconds to end."""
         deadline = time.monotonic() + timeout
         self.poller.stop()
-        self.recovery.stop(timeout)
+        self.rescuer.stop(timeout)
+        self.recovery.stop(max(0.0, deadline - time.monotonic()))
         self.heartbeat.stop(max(0.0, deadline - time.monotonic()))
         self._client.close()

@@ -28,6 +28,10 @@ class Restarts:
         self._due.append(now + delay)
         return delay
 
+    def add_at_once(self, now: float) -> None:
+        """A child has ended that has done nothing wrong."""
+        self._due.append(now)
+
     def clear(self) -> None:
         """Start none of them."""
         self._due.clear()

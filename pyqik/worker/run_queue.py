@@ -27,6 +27,11 @@ class RunQueue:
     def __len__(self) -> int:
         return len(self._runs)
 
+    @property
+    def sleepers(self) -> int:
+        """How many threads wait. One that is about to looks once more first, so a run that is there is not missed."""
+        return len(self._waiting)
+
     def put(self, runs: Iterable[Run]) -> None:
         """Add `runs`; nobody is woken."""
         self._runs.extend(runs)

@@ -18,6 +18,7 @@ import structlog
 
 from pyqik.core.errors import Shutdown
 from pyqik.worker.board import Board
+from pyqik.worker.loop_watch import LoopWatch
 from pyqik.worker.outcome import INTERRUPTED, Outcome
 from pyqik.worker.processor import Processor, Run
 from pyqik.worker.run_queue import RunQueue
@@ -64,6 +65,10 @@ class ThreadRunner:
         """Run them as threads get free; up to `wake` of the idle ones start at once."""
         self._waiting.put(runs)
         self._waiting.wake(wake)
+
+    def asleep(self) -> bool:
+        """Whether every thread sleeps."""
+        return self._waiting.sleepers == len(self._slots)
 
     def wake_all(self) -> None:
         """Let every idle thread look for work."""
@@ -176,9 +181,9 @@ class EventLoop:
         except RuntimeError:
             pass
 
-    def create_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def create_task(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start a task; called on the loop."""
-        return self._started().create_task(coroutine)
+        return self._started().create_task(coroutine, name=name)
 
     def leave(self) -> None:
         """One of the users needs it no more. It stops with the last of them."""
@@ -214,11 +219,14 @@ class EventLoop:
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
+        watch = LoopWatch(loop, threading.current_thread())
+        watch.start()
         try:
             while not self._run_on(loop):
                 pass
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
+            watch.stop()
             loop.close()
 
     def _run_on(self, loop: asyncio.AbstractEventLoop) -> bool:
@@ -271,7 +279,8 @@ class AsyncRunner:
 
     def _begin(self, runs: Sequence[Run]) -> None:
         for run in runs:
-            task = self._loop.create_task(self._run(run))
+            # The name is what asyncio's own tools show, and what the watch says when it blocks the loop.
+            task = self._loop.create_task(self._run(run), f"{run.payload.display_class} {run.payload.jid}")
             self._tasks[task] = run
             task.add_done_callback(self._over)
 

@@ -6,7 +6,8 @@ Its tasks, all in the main thread, in one poll that nothing can block:
 3. the suspects of a crash: solo children run them, one at a time;
 4. children that do not answer, and jobs that run for longer than they may;
 5. the stop: children that have not ended in time are killed; the heartbeat and the leases end last.
-Redis is spoken to by its parts, each in a thread of its own: heartbeat, recovery, poller.
+Redis is spoken to by its parts, each in a thread of its own: heartbeat, recovery, rescuer, poller. Should this process
+be killed, its guardian does what is left to do.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ from pyqik.core.config import Config
 from pyqik.core.config.redis_url import redacted
 from pyqik.worker import logs, stacks
 from pyqik.worker.board import Entry
-from pyqik.worker.child import EXIT_START_FAILED
+from pyqik.worker.child import EXIT_START_FAILED, EXIT_SUPERSEDED
 from pyqik.worker.child_process import KILL_AFTER, ChildProcess, State
 from pyqik.worker.crash import End
+from pyqik.worker.death_notices import DeathNotices
 from pyqik.worker.embedded import EmbeddedServer
+from pyqik.worker.guard import Guard
 from pyqik.worker.http import HttpServer
 from pyqik.worker.identity import make_identity
 from pyqik.worker.oom import OomWatch, find_counter
@@ -83,13 +86,14 @@ class Supervisor:
         self._exit_status = 0
         self._custody = make_identity(os.getpid())
         self._solo: SoloChildren[ChildProcess] = SoloChildren()
-        self._untold: list[Death] = []
+        self._deaths = DeathNotices()
         self._oom = OomWatch(find_counter())
         self._stuck = Stuck(self._describe)
         self._tally = Tally()
         self._probes = Probes(lambda: list(self._children), self._stuck, self._tally)
         self._parts: Parts | None = None
         self._http = self._serve_http()
+        self._guard = Guard(config, self._custody)
         threading.excepthook = self._on_thread_died
 
     def run(self) -> int:
@@ -142,8 +146,9 @@ class Supervisor:
             self._start_child()
         self._stuck.look(self._children, now)
         self._mind_suspects(now)
+        self._guard.keep()
         if is_first_process():
-            reap({child.pid for child in self._children})
+            reap({self._guard.pid, *(child.pid for child in self._children)})
 
     def _until_due(self) -> float:
         """Seconds until the next tick, kill or restart, or until giving up on Redis."""
@@ -200,6 +205,13 @@ class Supervisor:
         child.dump()
         self._stuck.dump(child, time.monotonic())
 
+    def _on_superseded(self, identity: str) -> None:
+        """Others took it for dead, as this process was frozen or cut off, and run its jobs again."""
+        for child in self._children:
+            if child.identity == identity:
+                log.error("the child was taken for dead; ending it", child=child.pid, identity=identity)
+                child.supersede()
+
     def _go_quiet(self) -> None:
         self._quiet = True
         self._restarts.clear()
@@ -211,17 +223,20 @@ class Supervisor:
         self._poke()
 
     def _stop(self) -> None:
-        timeout = self._config.timeout
-        self._stop_deadline = time.monotonic() + timeout
+        self._stop_deadline = time.monotonic() + self._config.timeout
+        self._stop_children()
+
+    def _stop_children(self) -> None:
         self._go_quiet()
         for child in self._children:
-            child.stop(timeout)
+            child.stop(self._config.timeout)
 
     # Children.
 
     def _start_child(self, *, solo: bool = False) -> None:
         child = ChildProcess(solo_config(self._config), self._custody) if solo else ChildProcess(self._config)
         self._children.append(child)
+        self._guard.watch(child.pid, child.identity)
         log.info("child started", child=child.pid, identity=child.identity, solo=solo)
 
     def _on_ready(self, child: ChildProcess) -> None:
@@ -229,10 +244,12 @@ class Supervisor:
         if self._parts is None:
             # Only now is it known what the user's modules configure: the supervisor itself imports none of them.
             self._config = child.config
+            self._guard.use(child.config)
             self._parts = Parts(
                 child.config,
                 self._custody,
                 on_signal=self._told(self._on_remote_signal),
+                on_superseded=self._told(self._on_superseded),
                 on_waiting=self._told(self._on_waiting),
                 on_death=self._told(self._on_death),
             )
@@ -243,7 +260,7 @@ class Supervisor:
             for _ in range(0 if self._quiet else child.config.processes - 1):
                 self._start_child()
         self._parts.heartbeat.add(child)
-        self._tell_of_deaths()
+        self._deaths.tell(self._children)
 
     def _on_ended(self, child: ChildProcess, end: End) -> None:
         self._children.remove(child)
@@ -262,6 +279,7 @@ class Supervisor:
             self._tally.crashes[crash.kind] += 1
         if self._parts is None:
             # It never got as far as taking a job.
+            self._guard.forget(child.pid)
             child.close()
             if end.status == EXIT_START_FAILED or not told_to:
                 self._exit_status = end.status if end.status > 0 else 1
@@ -277,12 +295,17 @@ class Supervisor:
 
     def _restart(self, child: ChildProcess) -> None:
         now = time.monotonic()
+        if child.superseded or child.exit_status == EXIT_SUPERSEDED:
+            # It has done nothing wrong.
+            self._restarts.add_at_once(now)
+            return
         log.info("starting another child", delay=self._restarts.add(now - child.started, now))
 
     def _on_recovered(self, child: ChildProcess, count: int) -> None:
         self._unrecovered.discard(child.identity)
         assert self._parts is not None
         self._parts.heartbeat.remove(child.identity)
+        self._guard.forget(child.pid)
         child.close()
 
     # Suspects.
@@ -292,15 +315,10 @@ class Supervisor:
             return
         solo = [child for child in self._children if child.is_solo]
         if len(solo) == len(self._children) and not self._restarts:
-            self._stop_the_rest()  # All others were stopped from the Web UI.
+            self._stop_children()  # All others were stopped from the Web UI.
         elif self._solo.is_wanted(solo, self._config.total_concurrency, now):
             self._start_child(solo=True)
         for child in self._solo.unneeded(solo, now):
-            child.stop(self._config.timeout)
-
-    def _stop_the_rest(self) -> None:
-        self._go_quiet()
-        for child in self._children:
             child.stop(self._config.timeout)
 
     def _release_suspects(self, parts: Parts) -> None:
@@ -313,14 +331,8 @@ class Supervisor:
 
     def _on_death(self, death: Death) -> None:
         self._tally.poison_pills += 1
-        self._untold.append(death)
-        self._tell_of_deaths()
-
-    def _tell_of_deaths(self) -> None:
-        """The next child that is ready calls the death handlers: no code of the author's runs here."""
-        ready = [child for child in self._children if child.state is State.READY and not child.is_solo]
-        while self._untold and ready:
-            ready[0].tell_of_death(self._untold.pop(0))
+        self._deaths.add(death)
+        self._deaths.tell(self._children)
 
     def _describe(self, child: ChildProcess, entry: Entry) -> None:
         if self._parts is not None:
@@ -379,4 +391,6 @@ class Supervisor:
         if self._http is not None:
             self._http.stop()
         threading.excepthook = threading.__excepthook__
+        # What could not be given back is left to the leases; children that are left, to the guardian.
+        self._guard.end(in_order=not self._children)
         self._inbox.close()

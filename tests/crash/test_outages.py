@@ -260,22 +260,42 @@ def test_a_stop_while_the_server_is_away_ends_and_says_that_it_was_not_clean(
         server.start()
 
 
-def test_who_was_taken_for_dead_takes_nothing_more_and_its_jobs_are_given_back(
+def test_who_was_taken_for_dead_interrupts_its_jobs_and_goes_on_under_another_name(
     server: RedisServer, client: redis_py.Redis, book: Book, gate: Gate
 ) -> None:
     declare_gated(gate, book)
     push(client, "a", [1, 2, 3], "Gated")
-    with running(server.url, "a", clean=False, concurrency=2) as launcher:
+    with running(server.url, "a", concurrency=2, lease=3) as launcher:
         gate.wait_for_arrivals(2)
-        recover(client, launcher.identity)
-        wait_until(lambda: waiting(client, "a") == [1, 2, 3], message="all are in their queue again")
+        first = launcher.identity
+        recover(client, first)
+        book.wait_for("process.superseded")
+        gate.wait_for_arrivals(2)
         gate.open()
-        ran(book, 2)
-        wait_until(lambda: not launcher._manager._fetcher._thread.is_alive(), message="the fetcher has ended")
+        ran(book, 3)
+        wait_until(lambda: client.smembers("processes") == {launcher.identity.encode()}, message="one is listed")
 
-    assert waiting(client, "a") == [1, 2, 3]
-    assert left_behind(client) == {}
+    assert launcher.identity != first
+    assert book.runs == {1: 1, 2: 1, 3: 1}
+    assert (waiting(client, "a"), left_behind(client)) == ([], {})
     assert issubclass(Superseded, pyqik.PyqikError)
+
+
+def test_a_launcher_that_is_quiet_and_was_taken_for_dead_interrupts_its_jobs_and_takes_no_more(
+    server: RedisServer, client: redis_py.Redis, book: Book, gate: Gate
+) -> None:
+    declare_gated(gate, book)
+    push(client, "a", [1], "Gated")
+    with running(server.url, "a", concurrency=1, lease=3) as launcher:
+        gate.wait_for_arrivals(1)
+        launcher.quiet()
+        recover(client, launcher.identity)
+        book.wait_for("process.superseded")
+        gate.open()
+        book.wait_for("job.interrupted")
+
+    assert (book.runs, waiting(client, "a")) == ({}, [1])
+    assert client.zcard("pyqik:leases") == 0
 
 
 def test_what_a_failover_brought_back_is_given_back(server: RedisServer, client: redis_py.Redis, book: Book) -> None:

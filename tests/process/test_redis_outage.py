@@ -153,3 +153,21 @@ def test_a_process_that_starts_before_redis_runs_jobs_as_soon_as_it_is_there(
 
     work.wait_for_event("done", jid="job")
     wait_until(lambda: own_redis.smembers("processes") == {work.identities[0].encode()}, timeout=12)
+
+
+def test_a_process_whose_slots_are_all_busy_notices_an_outage_too(
+    start_work: StartWork, own_server: RedisServer, own_redis: redis_py.Redis, zoo: Zoo
+) -> None:
+    work = start_work("-c", "1", "--async-concurrency", "1", url=own_server.url, environment={"PYQIK_LEASE": "3"})
+    push(own_redis, payload("Zoo::Wait", "gate", jid="job"))
+    zoo.wait_for_runs(1)
+
+    own_server.kill()
+    work.wait_for_event(LOST)
+    own_server.start()
+
+    work.wait_for_event("Redis is back")
+    zoo.open_gate("gate")
+    work.wait_for_event("done")
+    wait_until(lambda: not places(own_redis))
+    assert zoo.begun() == ["job"]

@@ -175,6 +175,15 @@ def fail(message: str) -> None:
         raise ValueError(message)
 
 
+@pyqik.job("Zoo::FailAfter")
+def fail_after(first_gate: str, other_gate: str) -> None:
+    """Waits for a gate, another one if the job has run before, in one call that nothing interrupts; and raises."""
+    with _attended() as zoo:
+        gate = first_gate if len(zoo.notes("begun")) == 1 else other_gate
+        wait_until(lambda: zoo.is_open(gate), 60)
+        raise ValueError(f"the gate {gate} is open")
+
+
 @pyqik.job("Zoo::LeaveProcess")
 def leave_process(gate: str) -> None:
     """Forks a process that holds every descriptor, outlives its parent, and ends when the gate opens."""

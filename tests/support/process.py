@@ -106,6 +106,21 @@ class WorkProcess:
         return [pid for pid in self.started_children if is_alive(pid)]
 
     @property
+    def guardians(self) -> list[int]:
+        """The process id of every guardian that was ever started, in order."""
+        return [line["guardian"] for line in self.lines("guardian started")]
+
+    @property
+    def everybody(self) -> list[int]:
+        """The process ids of all that live: guardian, children, supervisor."""
+        return [pid for pid in (*self.guardians, *self.started_children, self.pid) if is_alive(pid)]
+
+    def send_to_everybody(self, number: signal.Signals) -> None:
+        """Send a signal to all of them, as the end of the host would; the guardian first, which could do something."""
+        for pid in self.everybody:
+            os.kill(pid, number)
+
+    @property
     def identities(self) -> list[str]:
         """The name in the Web UI of every child that was ever started, in order."""
         return [line["identity"] for line in self.lines("child started")]
@@ -154,16 +169,21 @@ class WorkProcess:
         return {line["thread"] for line in self.lines("thread", pid=self.pid)[seen:]}
 
     def close(self) -> None:
-        """End what still runs. Raises: AssertionError if a child outlived the supervisor."""
+        """End what still runs. Raises: AssertionError if a child or the guardian outlived the supervisor."""
         if self.status is None:
             self._end_at_once()
-        left = self.children
+        with contextlib.suppress(AssertionError):
+            # A guardian may be at work, and Redis is the next test's after this.
+            wait_until(lambda: not self.everybody, 15)
+        left = self.everybody
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        assert not left, f"children {left} outlived their supervisor; {self._tail()}"
+        assert not left, f"processes {left} outlived their supervisor; {self._tail()}"
 
     def _end_at_once(self) -> None:
+        # A test may have frozen it.
+        self.send_to_everybody(signal.SIGCONT)
         self.send(signal.SIGTERM)
         with contextlib.suppress(AssertionError):
             self.wait_for_event("signal", meaning="stop", timeout=2)

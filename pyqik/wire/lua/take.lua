@@ -1,8 +1,9 @@
 -- Takes up to `count` units of work into a process's in-flight record. A take that is repeated because its reply was
 -- lost gives the same answer again; one that arrives after a later take, or after the process was declared dead, is refused.
 --
--- KEYS  1 in-flight hash   2 `paused`   then for each queue: its list, its landing list
+-- KEYS  1 in-flight hash   2 `paused`   then for each queue: its list, its landing list;   then the leases
 -- ARGV  1 capsule   2 take number   3 count   4 "1" to adopt what blocking moves have landed
+--       5 identity   6 seconds of the lease that the first take writes if there is none yet (0: it writes none)
 --       then for each queue: its name, and how many of its landed payloads the process has started already
 -- Returns  {paused queue names, {token, queue, payload, token, queue, payload, ...}, "1" if this repeats an answer};
 --          a token is "<take number>:<n>"
@@ -13,7 +14,7 @@
 local in_flight, capsule, number, count = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
 local adopt = ARGV[4] == '1'
 local names, started = {}, {}
-for i = 5, #ARGV, 2 do
+for i = 7, #ARGV, 2 do
   names[#names + 1] = ARGV[i]
   started[#started + 1] = tonumber(ARGV[i + 1])
 end
@@ -51,6 +52,11 @@ end
 if not last then
   -- Whoever gives everything back has to know where blocking moves may have landed something.
   redis.call('HSET', in_flight, 'queues.' .. capsule, table.concat(names, '\n'))
+  if tonumber(ARGV[6]) > 0 then
+    -- What holds jobs has a lease from the first instant: should its host die before the first heartbeat.
+    local now = redis.call('TIME')
+    redis.pcall('ZADD', KEYS[#KEYS], 'NX', now[1] + now[2] / 1000000 + ARGV[6], ARGV[5])
+  end
 end
 redis.call('HSET', in_flight, take, number)
 local n = 0

@@ -86,7 +86,17 @@ def test_the_lease_is_counted_from_the_server_s_clock(redis: redis_py.Redis) -> 
     beat(redis, lease=30)
 
     score: Any = redis.zscore("pyqik:leases", IDENTITY)
-    assert clock[0] + 30 <= score <= clock[0] + 35
+    moment = clock[0] + clock[1] / 1_000_000
+    assert moment + 30 <= score <= moment + 35
+
+
+def test_a_lease_may_end_in_the_middle_of_a_second(redis: redis_py.Redis) -> None:
+    beat(redis, lease=0.5)
+
+    score: Any = redis.zscore("pyqik:leases", IDENTITY)
+    clock: Any = redis.time()
+    assert score <= clock[0] + clock[1] / 1_000_000 + 0.5
+    assert score % 1
 
 
 def test_what_runs_is_written_with_its_payload_as_a_text(broker: Broker, redis: redis_py.Redis) -> None:
@@ -98,6 +108,21 @@ def test_what_runs_is_written_with_its_payload_as_a_text(broker: Broker, redis: 
     assert json.loads(work[b"t1"]) == {"queue": "a", "payload": RAW.decode(), "run_at": 1_795_319_990}
     assert hash_of(redis, f"{IDENTITY}:workers") == work
     assert redis.hget(IDENTITY, "busy") == b"1"
+
+
+def test_what_was_started_as_it_landed_is_shown_before_it_has_a_token(broker: Broker, redis: redis_py.Redis) -> None:
+    broker.exchange([], 1, ["a", "b"], adopt=False, now=NOW)
+    landing = f"pyqik:landing:{IDENTITY}:default"
+    fill(redis, {f"{landing}:a": [b"later", RAW], f"{landing}:b": [b"other"]})
+
+    beat(redis, Running("t1", b"", 5), Running("t2", b"9:9", 6), Running("t3", b"", 7))
+
+    work = {tid: json.loads(entry) for tid, entry in hash_of(redis, f"{IDENTITY}:work").items()}
+    assert work == {
+        b"t1": {"queue": "a", "payload": RAW.decode(), "run_at": 5},
+        b"t3": {"queue": "a", "payload": "later", "run_at": 7},
+    }
+    assert redis.llen(f"{landing}:a") == 2
 
 
 def test_what_has_ended_is_no_longer_shown(broker: Broker, redis: redis_py.Redis) -> None:

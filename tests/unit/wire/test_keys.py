@@ -19,6 +19,7 @@ IDENTITY = "host:1:abc"
         (keys.PAUSED, "paused"),
         (keys.PROCESSES, "processes"),
         (keys.PROCESS_CLEANUP, "process_cleanup"),
+        (keys.LEADER, "dear-leader"),
         (keys.STAT_PROCESSED, "stat:processed"),
         (keys.STAT_FAILED, "stat:failed"),
         (keys.queue("low"), "queue:low"),

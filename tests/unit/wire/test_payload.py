@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pyqik.core.errors import InvalidJob, InvalidPayload
-from pyqik.wire.payload import MAX_NESTING, Payload, dead_entry, decode, encode, nesting, patch
+from pyqik.wire.payload import MAX_NESTING, Payload, dead_entry, decode, encode, nesting, patch, seconds
 
 #: A payload with everything that a careless round trip would change.
 AWKWARD = (
@@ -195,3 +195,19 @@ def test_what_was_wrapped_and_is_retried_by_hand_dies_again_as_it_is() -> None:
         decode(wrapped)
 
     assert dead_entry(wrapped, raised.value, "low", 2.5) == wrapped
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param(1_795_320_000.5, 1_795_320_000.5, id="float seconds (6 and 7)"),
+        pytest.param(1_795_320_000_500, 1_795_320_000.5, id="integer milliseconds (8)"),
+        pytest.param(None, 7.0, id="null"),
+        pytest.param("1795320000", 7.0, id="text"),
+        pytest.param(True, 7.0, id="true"),
+        pytest.param(10**400, 7.0, id="beyond a float"),
+        pytest.param(1e300, 7.0, id="beyond all time"),
+    ],
+)
+def test_timestamps_of_every_sidekiq_are_read(value: object, expected: float) -> None:
+    assert seconds(value, 7.0) == expected

@@ -29,7 +29,6 @@ from pyqik.worker.outcome import (
     error_message,
     invalid,
     poisoned,
-    seconds,
     undecided,
     was_interrupted,
 )
@@ -613,25 +612,6 @@ def test_the_payload_says_how_many_lines_are_kept(keep: Any, count: int) -> None
 @pytest.mark.parametrize("keep", [None, False], ids=["null", "false"])
 def test_no_backtrace_is_kept_unasked(keep: object) -> None:
     assert "error_backtrace" not in written(decided(unit_of({"backtrace": keep}), raised(ValueError())))
-
-
-# Timestamps.
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        pytest.param(1_795_320_000.5, 1_795_320_000.5, id="float seconds (6 and 7)"),
-        pytest.param(1_795_320_000_500, 1_795_320_000.5, id="integer milliseconds (8)"),
-        pytest.param(None, 7.0, id="null"),
-        pytest.param("1795320000", 7.0, id="text"),
-        pytest.param(True, 7.0, id="true"),
-        pytest.param(10**400, 7.0, id="beyond a float"),
-        pytest.param(1e300, 7.0, id="beyond all time"),
-    ],
-)
-def test_timestamps_of_every_sidekiq_are_read(value: object, expected: float) -> None:
-    assert seconds(value, 7.0) == expected
 
 
 def test_a_poison_pill_dies_whatever_its_options_say_and_shows_why() -> None:

@@ -1,4 +1,4 @@
-"""The jobs that the benchmarks run. Each says in Redis how long it took to start."""
+"""The jobs of the latency benchmark. One says in Redis how long it took to start, the other keeps a thread busy."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def start(pushed_at: float) -> None:
     connection().rpush(STARTS, started - pushed_at)
 
 
-@pyqik.job("Bench::Burn", queue="burn")
-def burn(seconds: float) -> None:
-    """Keep the GIL busy with Python code."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        sum(range(1000))
+@pyqik.job("Bench::Burn", queue="q0")
+def burn() -> None:
+    """Keep the GIL busy with Python code until this process is told to stop."""
+    while not pyqik.current().stopping():
+        for _ in range(100):
+            sum(range(1000))
