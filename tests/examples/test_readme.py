@@ -121,7 +121,7 @@ def test_redis_is_read_as_shown(tmp_path: Path, redis: redis_py.Redis, capsys: p
     assert capsys.readouterr().out == "0 {}\n"
 
 
-def test_a_limit_for_hanging_jobs_is_given_as_shown(tmp_path: Path) -> None:
+def test_a_job_that_may_hang_is_declared_as_shown(tmp_path: Path) -> None:
     run(blocks("python")[6], tmp_path)
 
     assert registry.get("Reports::Render").options["stuck_after"] == 3600
