@@ -29,7 +29,8 @@ Options are fields of the payload. A process of either language reads them:
 `tags`          a list of strings that the Web UI shows
 =============== ======================================================================================================
 
-Any other option is copied into the payload, for tools that read it.
+Any other option is copied into the payload, for tools that read it. What a job does not say, `default_job_options` of
+the configuration says for all of them.
 
 A job whose retries need a rule of their own is a class. Each run has a new instance, with `self.jid`, `self.payload`
 and `self.logger`::
@@ -109,7 +110,26 @@ the job or the push; an exception of the job is raised at its `yield`::
         with tenant(payload.args[0]):
             yield
 
-`pyqik.events` tells what happens, to metrics and error reporters: `@pyqik.events.on("job.failed")`. The names and their
+`pyqik.middleware` has some that keep the connections of Django and SQLAlchemy fit from job to job.
+
+Handlers hear of errors: those in `error_handlers` of every run that failed, those in `death_handlers` of every job that
+is given up, in the dead set or not::
+
+    def report(error: BaseException, payload: pyqik.Payload | None) -> None:    # None: what came was no job
+        tracker.send(error, jid=payload and payload.jid)
+
+    def mourn(payload: pyqik.Payload, error: BaseException) -> None:
+        mark_broken(payload.args)
+
+    pyqik.configure(pyqik.Config(error_handlers=[report], death_handlers=[mourn], default_job_options={"retry": 3}))
+
+Hooks are called in each process that runs jobs: before the first job (`startup`), when no more are taken (`quiet`),
+after the last one (`shutdown`), and every ten seconds (`heartbeat`)::
+
+    @pyqik.on("startup")
+    def load_model() -> None: ...
+
+`pyqik.events` tells what happens to each unit of work, to metrics: `@pyqik.events.on("job.done")`. The names and their
 fields are in `pyqik.core.events.EVENTS`.
 
 
@@ -132,6 +152,7 @@ Errors
 `WrongArguments`   the arguments do not fit the job's signature
 `JobNotRegistered` a payload names a class that no imported module declares; the job is retried, as in Sidekiq
 `InvalidPayload`   what stands in a queue is no job; it is kept in the dead set
+`PoisonPill`       a job crashed its process three times; it is in the dead set, and death handlers hear this error
 ================== ===================================================================================================
 """
 
@@ -144,6 +165,7 @@ from pyqik.core.errors import (
     InvalidPayload,
     JobNotRegistered,
     Kill,
+    PoisonPill,
     PyqikError,
     RetryIn,
     Shutdown,
@@ -155,6 +177,7 @@ from pyqik.jobs.context import Context, current
 from pyqik.jobs.definition import DISCARD, KILL, RetryDecision
 from pyqik.jobs.function_job import FunctionJob, job
 from pyqik.jobs.job import Job
+from pyqik.jobs.lifecycle import on
 from pyqik.jobs.middleware import ClientMiddleware, ServerMiddleware
 from pyqik.jobs.process import configure
 from pyqik.wire.payload import Payload
@@ -187,11 +210,13 @@ __all__ = [  # noqa: RUF022
     "ServerMiddleware",
     "configure",
     "events",
+    "on",
     # Errors
     "ConfigError",
     "InvalidJob",
     "InvalidPayload",
     "JobNotRegistered",
+    "PoisonPill",
     "PyqikError",
     "WrongArguments",
 ]

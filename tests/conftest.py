@@ -11,6 +11,7 @@ import pytest
 import redis as redis_py
 
 from pyqik.jobs.definition import JobDefinition
+from pyqik.jobs.lifecycle import lifecycle
 from pyqik.jobs.process import fresh_process
 from pyqik.jobs.registry import registry
 from tests.support.proxy import RedisProxy
@@ -42,7 +43,7 @@ def a_process_of_its_own(request: pytest.FixtureRequest, monkeypatch: pytest.Mon
         file = definition.source.rpartition("(")[2].rstrip(")")
         return file == str(request.path) or not Path(file).name.startswith("test_")
 
-    with registry.restored(keep=is_no_other_tests), fresh_process():
+    with registry.restored(keep=is_no_other_tests), lifecycle.restored(), fresh_process():
         yield
 
 

@@ -16,9 +16,9 @@ NAMES = {
     # enqueueing
     "Client", "AsyncClient",
     # the process
-    "configure", "Config", "Capsule", "events", "ClientMiddleware", "ServerMiddleware",
+    "configure", "Config", "Capsule", "events", "on", "ClientMiddleware", "ServerMiddleware",
     # errors
-    "PyqikError", "ConfigError", "InvalidJob", "InvalidPayload", "JobNotRegistered", "WrongArguments",
+    "PyqikError", "ConfigError", "InvalidJob", "InvalidPayload", "JobNotRegistered", "PoisonPill", "WrongArguments",
 }  # fmt: skip
 
 

@@ -5,7 +5,8 @@ PyqikError                      what pyqik raises; catch this one
  ├─ InvalidJob                  a push was refused before anything was sent
  ├─ JobNotRegistered            the payload names a class that this process does not run
  ├─ WrongArguments              the payload's arguments do not fit the job's signature
- └─ InvalidPayload              bytes from Redis that are not a job
+ ├─ InvalidPayload              bytes from Redis that are not a job
+ └─ PoisonPill                  a job has crashed its process too often
 JobEnd                          what a job raises to say how it ends (an Exception)
  ├─ Discard  ├─ Kill  └─ RetryIn
 Interruption                    the engine stops a job (a BaseException: `except Exception` must not swallow it)
@@ -45,7 +46,16 @@ class WrongArguments(PyqikError):
 
 
 class InvalidPayload(PyqikError):
-    """Bytes taken from Redis are not a Sidekiq job: invalid JSON, not an object, or nested too deeply."""
+    """Bytes taken from Redis are not a Sidekiq job: invalid JSON, not an object, or nested too deeply.
+
+    `raw` are these bytes, for an error handler.
+    """
+
+    raw: bytes = b""
+
+
+class PoisonPill(PyqikError):
+    """A job has crashed its process too often: it went to the dead set. Only death handlers and the dead set see it."""
 
 
 class JobEnd(Exception):

@@ -5,7 +5,8 @@ Both forms write the same; only how they wait differs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ import redis.asyncio
 from pyqik.jobs.blocking import warn_if_loop_runs
 from pyqik.jobs.drafting import Draft, Jids, PointInTime
 from pyqik.jobs.middleware import ClientMiddleware
+from pyqik.jobs.options import DEFAULTS, NOT_GIVEN, check_options, given
 from pyqik.wire.connection import close_async_redis, open_async_redis, open_redis
 from pyqik.wire.pushing import AsyncPusher, Pusher
 
@@ -26,10 +28,18 @@ class Client:
         jid = client.push("Billing::CloseMonthJob", "2027-01", queue="critical", retry=10)
 
     `redis` is a URL, or a redis-py client, which then stays the caller's to close. `middleware` is entered in this
-    order, the first one outermost. Raises: ValueError for a URL that cannot be read.
+    order, the first one outermost. `default_job_options` are options of every job that is pushed without them.
+    Raises: ValueError for a URL that cannot be read; InvalidJob for an option that cannot be.
     """
 
-    def __init__(self, redis: str | redis.Redis, middleware: Iterable[ClientMiddleware] = ()) -> None:
+    def __init__(
+        self,
+        redis: str | redis.Redis,
+        middleware: Iterable[ClientMiddleware] = (),
+        *,
+        default_job_options: Mapping[str, Any] = DEFAULTS,
+    ) -> None:
+        self._defaults = _defaults(default_job_options)
         self._owned = isinstance(redis, str)
         self._redis = open_redis(redis) if isinstance(redis, str) else redis
         self._middleware = tuple(middleware)
@@ -40,22 +50,23 @@ class Client:
         job_class: str,
         /,
         *args: Any,
-        queue: str = "default",
-        retry: bool | int = True,
+        queue: str = NOT_GIVEN,
+        retry: bool | int = NOT_GIVEN,
         at: PointInTime | None = None,
         jid: str | None = None,
         **fields: Any,
     ) -> str | None:
         """Push one job of the class that is called `job_class` on the wire, and return its jid.
 
-        `at` puts it into the schedule, past times included. `fields` are further options (`retry_for`, `tags`, ...).
-        The value is None if a middleware stopped it. A lost reply is made up for: the job is pushed once.
+        `at` puts it into the schedule, past times included. `queue`, `retry` and `fields` (`retry_for`, `tags`, ...)
+        are its options; for those that are left out the client's defaults count. The value is None if a middleware
+        stopped it. A lost reply is made up for: the job is pushed once.
 
         Raises: InvalidJob before anything is sent; redis.ConnectionError or TimeoutError when Redis did not answer for
         some seconds. Whether the job was pushed is unknown then; pushing the same `jid` again may run it twice.
         """
         warn_if_loop_runs()
-        draft = Draft(job_class, {"queue": queue, "retry": retry, **fields}, self._middleware)
+        draft = Draft(job_class, {**self._defaults, **given(queue=queue, retry=retry), **fields}, self._middleware)
         batch, jid = draft.one(args, at=at, jid=jid)
         if batch:
             self._pusher.push(batch)
@@ -67,8 +78,8 @@ class Client:
         args_lists: Iterable[Sequence[Any]],
         /,
         *,
-        queue: str = "default",
-        retry: bool | int = True,
+        queue: str = NOT_GIVEN,
+        retry: bool | int = NOT_GIVEN,
         at: PointInTime | Sequence[PointInTime] | None = None,
         batch_size: int = 1000,
         **fields: Any,
@@ -80,7 +91,7 @@ class Client:
         Raises: what `push` raises. The batches before are pushed by then; a note on the error says how many jobs.
         """
         warn_if_loop_runs()
-        draft = Draft(job_class, {"queue": queue, "retry": retry, **fields}, self._middleware)
+        draft = Draft(job_class, {**self._defaults, **given(queue=queue, retry=retry), **fields}, self._middleware)
         pushed: Jids = []
         try:
             for batch, jids in draft.many(args_lists, at=at, size=batch_size):
@@ -114,7 +125,14 @@ class Client:
 class AsyncClient:
     """`Client` for asyncio: the same methods, awaited. Bound to the event loop in which it is first used."""
 
-    def __init__(self, redis: str | redis.asyncio.Redis, middleware: Iterable[ClientMiddleware] = ()) -> None:
+    def __init__(
+        self,
+        redis: str | redis.asyncio.Redis,
+        middleware: Iterable[ClientMiddleware] = (),
+        *,
+        default_job_options: Mapping[str, Any] = DEFAULTS,
+    ) -> None:
+        self._defaults = _defaults(default_job_options)
         self._owned = isinstance(redis, str)
         self._redis = open_async_redis(redis) if isinstance(redis, str) else redis
         self._middleware = tuple(middleware)
@@ -125,14 +143,14 @@ class AsyncClient:
         job_class: str,
         /,
         *args: Any,
-        queue: str = "default",
-        retry: bool | int = True,
+        queue: str = NOT_GIVEN,
+        retry: bool | int = NOT_GIVEN,
         at: PointInTime | None = None,
         jid: str | None = None,
         **fields: Any,
     ) -> str | None:
         """Push one job; see `Client.push`."""
-        draft = Draft(job_class, {"queue": queue, "retry": retry, **fields}, self._middleware)
+        draft = Draft(job_class, {**self._defaults, **given(queue=queue, retry=retry), **fields}, self._middleware)
         batch, jid = draft.one(args, at=at, jid=jid)
         if batch:
             await self._pusher.push(batch)
@@ -144,14 +162,14 @@ class AsyncClient:
         args_lists: Iterable[Sequence[Any]],
         /,
         *,
-        queue: str = "default",
-        retry: bool | int = True,
+        queue: str = NOT_GIVEN,
+        retry: bool | int = NOT_GIVEN,
         at: PointInTime | Sequence[PointInTime] | None = None,
         batch_size: int = 1000,
         **fields: Any,
     ) -> list[str | None]:
         """Push one job for each list of arguments; see `Client.push_bulk`."""
-        draft = Draft(job_class, {"queue": queue, "retry": retry, **fields}, self._middleware)
+        draft = Draft(job_class, {**self._defaults, **given(queue=queue, retry=retry), **fields}, self._middleware)
         pushed: Jids = []
         try:
             for batch, jids in draft.many(args_lists, at=at, size=batch_size):
@@ -175,6 +193,11 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _defaults(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    check_options(options, "default_job_options")
+    return {**DEFAULTS, **deepcopy(dict(options))}
 
 
 def _pushed_before(pushed: Jids) -> str:

@@ -51,8 +51,8 @@ class Runnable(Protocol):
 class JobDefinition:
     """A job as it was declared.
 
-    `options` are the payload fields that it was declared with, `queue` and `retry` always among them; `source` says
-    where the author wrote it, and tells a reloaded definition from another one of the same name. `create` makes a run.
+    `options` are the payload fields that its author gave, without any default; `source` says where the author wrote
+    it, and tells a reloaded definition from another one of the same name. `create` makes a run.
     """
 
     name: str

@@ -11,7 +11,7 @@ from pyqik.core.errors import InvalidJob
 from pyqik.jobs.arguments import ArgumentsCheck
 from pyqik.jobs.definition import JobDefinition, RetryDecision
 from pyqik.jobs.enqueuer import Enqueuer
-from pyqik.jobs.options import DEFAULTS, check_options
+from pyqik.jobs.options import check_options
 from pyqik.jobs.registry import registry
 from pyqik.jobs.source import source_of
 
@@ -29,7 +29,7 @@ class FunctionJob(Enqueuer[P], Generic[P, R]):
         self.perform = function
         self.definition = JobDefinition(
             name=name,
-            options={**DEFAULTS, **options},
+            options=options,
             is_async=inspect.iscoroutinefunction(function),
             source=source_of(function),
             arguments=ArgumentsCheck.of(name, function),

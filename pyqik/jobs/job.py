@@ -14,7 +14,7 @@ from pyqik.jobs.context import job_logger
 from pyqik.jobs.definition import JobDefinition, RetryDecision
 from pyqik.jobs.enqueuer import Enqueuer
 from pyqik.jobs.function_job import refuse_generator
-from pyqik.jobs.options import DEFAULTS, check_options
+from pyqik.jobs.options import check_options
 from pyqik.jobs.registry import registry
 from pyqik.jobs.schedule import When
 from pyqik.jobs.source import source_of
@@ -38,7 +38,7 @@ class Job:
     #: What the engine knows of this class; abstract classes have none.
     definition: ClassVar[JobDefinition]
 
-    _options: ClassVar[Mapping[str, Any]] = DEFAULTS
+    _options: ClassVar[Mapping[str, Any]] = {}
 
     def __init_subclass__(cls, *, name: str | None = None, abstract: bool = False, **options: Any) -> None:
         super().__init_subclass__()

@@ -1,6 +1,7 @@
-"""The options of a job: the payload fields that its author may set, checked when they are written down.
+"""The options of a job, from the weakest to the strongest: pyqik's own, the configuration's, the job's, the push's.
 
-Fields that pyqik does not know are copied into the payload, as Sidekiq does: other tools read them.
+A declaration keeps only what its author gave: jobs are declared when their module is imported, which may be before the
+process is configured. The rest is laid under it at the push, and in the worker for a payload that has no `retry`.
 """
 
 from __future__ import annotations
@@ -9,71 +10,27 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pyqik.core.errors import InvalidJob
+from pyqik.core.job_options import option_mistakes
 
-#: Options of a job that was declared with none.
+#: Options of a job for which nobody gave any.
 DEFAULTS: Final[Mapping[str, Any]] = {"queue": "default", "retry": True}
 
-#: Seconds; Sidekiq refuses a longer `retry_for`, which is more likely a point in time than a duration.
-LONGEST_RETRY_FOR: Final = 1_000_000_000
 
-#: Fields that belong to the client or the worker; an option of that name would be overwritten or break a reader.
-RESERVED: Final = frozenset(
-    {"class", "args", "jid", "at", "created_at", "enqueued_at", "failed_at", "retried_at", "retry_count"}
-    | {"error_class", "error_message", "error_backtrace"}
-)
+class _NotGiven:
+    def __repr__(self) -> str:
+        return "<the client's default>"
+
+
+#: The default of a parameter for an option: what the job or the configuration says counts. None would be a mistake.
+NOT_GIVEN: Final[Any] = _NotGiven()
 
 
 def check_options(options: Mapping[str, Any], where: str) -> None:
-    """Raises: InvalidJob naming `where`, the option, its value and the way out."""
-    for name, value in options.items():
-        if name in RESERVED:
-            raise InvalidJob(f"{where}: {name!r} is not an option; the client or the worker writes that field itself")
-        mistake = _CHECKS[name](value) if name in _CHECKS else None
-        if mistake:
-            raise InvalidJob(f"{where}: {name} is {value!r}; {mistake}")
+    """Raises: InvalidJob naming `where`, the first option that cannot be, its value and the way out."""
+    for mistake in option_mistakes(options):
+        raise InvalidJob(f"{where}: {mistake}")
 
 
-def _queue(value: object) -> str | None:
-    if type(value) is str and value:
-        return None
-    return 'write a queue\'s name, such as "default"'
-
-
-def _retry(value: object) -> str | None:
-    # None stands for "not given" to Sidekiq, whose guards then disagree about the default: nobody can want that.
-    if isinstance(value, bool) or (type(value) is int and value >= 0):
-        return None
-    return "write True for the default number of retries, a number of retries from 0 up, or False to keep no failure"
-
-
-def _retry_for(value: object) -> str | None:
-    if type(value) in (int, float) and 0 < value <= LONGEST_RETRY_FOR:  # type: ignore[operator]  # a number by now
-        return None
-    return f"write a duration in seconds, at most {LONGEST_RETRY_FOR:,}"
-
-
-def _flag(value: object) -> str | None:
-    return None if isinstance(value, bool) else "write True or False"
-
-
-def _backtrace(value: object) -> str | None:
-    if isinstance(value, bool) or (type(value) is int and value >= 0):
-        return None
-    return "write True to keep the whole backtrace, or how many lines"
-
-
-def _tags(value: object) -> str | None:
-    if isinstance(value, list) and all(type(tag) is str for tag in value):
-        return None
-    return 'write a list of strings, such as ["billing"]'
-
-
-_CHECKS: Final = {
-    "queue": _queue,
-    "retry": _retry,
-    "retry_for": _retry_for,
-    "retry_queue": _queue,
-    "dead": _flag,
-    "backtrace": _backtrace,
-    "tags": _tags,
-}
+def given(**options: Any) -> dict[str, Any]:
+    """Those of a push's own parameters that were given."""
+    return {name: value for name, value in options.items() if value is not NOT_GIVEN}

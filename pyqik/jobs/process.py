@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 from pyqik.core.config import Config
@@ -69,7 +69,10 @@ def default_client() -> Client:
     if client is None:
         with _process.lock:
             if _process.client is None:
-                _process.client = Client(*_target())
+                target = _target()
+                _process.client = Client(
+                    target.redis, target.middleware, default_job_options=target.default_job_options
+                )
             client = _process.client
     return client
 
@@ -100,12 +103,20 @@ def fresh_process() -> Iterator[None]:
 
 async def _client_until_loop_ends() -> AsyncGenerator[AsyncClient]:
     # The loop's last act is to close the asynchronous generators that were started in it: the only hook it offers.
-    async with AsyncClient(*_target()) as client:
+    target = _target()
+    async with AsyncClient(target.redis, target.middleware, default_job_options=target.default_job_options) as client:
         yield client
 
 
-def _target() -> tuple[str, Sequence[ClientMiddleware]]:
-    """The Redis URL and the middleware of the default clients."""
+class _Target(NamedTuple):
+    """What the default clients are made of."""
+
+    redis: str
+    middleware: Sequence[ClientMiddleware]
+    default_job_options: Mapping[str, Any]
+
+
+def _target() -> _Target:
     given = _process.config
     redis = Config().redis if given is None else given.redis
     if not _process.settled:
@@ -114,4 +125,5 @@ def _target() -> tuple[str, Sequence[ClientMiddleware]]:
             raise ConfigError(environment.mistakes)
         redis = str(environment.values.get("redis", redis))
     # Config leaves open what a middleware is called with: it holds those of two kinds.
-    return redis, cast(Sequence[ClientMiddleware], given.client_middleware if given else ())
+    middleware = cast(Sequence[ClientMiddleware], given.client_middleware if given else ())
+    return _Target(redis, middleware, given.default_job_options if given else {})

@@ -117,16 +117,27 @@ class Part:
 
 
 class Broker:
-    """The in-flight record of one process, or a capsule's part of it, reached over one connection by one thread."""
+    """The in-flight record of one process, or a capsule's part of it, reached over one connection by one thread.
+
+    With `custody`, the identity of one, units come from there instead of the queues. `lease`: seconds of the lease that
+    the first take writes; 0 for a process without one.
+    """
 
     def __init__(
-        self, client: redis.Redis, identity: str, limits: DeadLimits, part: Part = Part(), lease: float = 0.0
+        self,
+        client: redis.Redis,
+        identity: str,
+        limits: DeadLimits,
+        part: Part = Part(),
+        *,
+        lease: float = 0.0,
+        custody: str = "",
     ) -> None:
-        """`lease`: seconds of the lease that the first take writes; 0 for a process without one."""
         self.identity = identity
         #: Whether something that was settled last was not on record: it was settled before, or has been given back.
         self.refused = False
         self._lease = lease
+        self._custody = custody
         self._part = part
         self._client = client
         self._limits = limits
@@ -203,7 +214,14 @@ class Broker:
 
     def waiter(self, queue: str) -> Waiter:
         """A connection of its own that waits for a job of `queue`."""
-        return Waiter(Line(self._client), queue, keys.queue(queue), self._landing(queue))
+        return Waiter(Line(self._client), queue, self._source(queue), self._landing(queue))
+
+    @property
+    def serves_custody(self) -> bool:
+        """Whether units come from a custody. Nothing is moved into it by a process that takes from it: so no blocking
+        move may land more than there is room for.
+        """
+        return bool(self._custody)
 
     def close(self) -> None:
         """Close the connection; the next call opens it again."""
@@ -239,8 +257,11 @@ class Broker:
     def _take_keys(self, queues: Sequence[str]) -> list[str]:
         names = [self._in_flight, keys.PAUSED]
         for queue in queues:
-            names += (keys.queue(queue), self._landing(queue))
+            names += (self._source(queue), self._landing(queue))
         return [*names, keys.LEASES]
+
+    def _source(self, queue: str) -> str:
+        return keys.custody(self._custody, queue) if self._custody else keys.queue(queue)
 
     def _landing(self, queue: str) -> str:
         return keys.landing(self.identity, self._part.capsule, queue)

@@ -20,6 +20,8 @@ LEADER: Final = "dear-leader"
 STAT_PROCESSED: Final = "stat:processed"
 STAT_FAILED: Final = "stat:failed"
 LEASES: Final = "pyqik:leases"
+#: The only capsule, so to speak, of a custody.
+SOLO: Final = "solo"
 
 
 def queue(name: str) -> str:
@@ -52,6 +54,11 @@ def stat_failed(day: str) -> str:
     return f"stat:failed:{day}"
 
 
+def iteration(jid: str) -> str:
+    """The state of a job that goes on where it was: `c` its cursor, `ex` its starts, `rt` its run time."""
+    return f"it-{jid}"
+
+
 def deploy_marks(day: str) -> str:
     """The hash of a day's deploys (`YYYYMMDD`): ISO minute → label."""
     return f"{day}-marks"
@@ -67,6 +74,18 @@ def in_flight(identity: str) -> str:
     the last take (`take.<capsule>`) and the queues (`queues.<capsule>`); `ended` once its jobs were given back.
     """
     return f"pyqik:in-flight:{identity}"
+
+
+def custody(identity: str, queue_name: str) -> str:
+    """The list on which suspects of a crash that belong to `queue_name` wait in a custody: named like a landing list,
+    so that recovering the custody's identity gives them back.
+    """
+    return landing(identity, SOLO, queue_name)
+
+
+def crashes(job: str) -> str:
+    """The hash of the crashes of a job (a jid): their times, the last of them, and how far the job was then."""
+    return f"pyqik:crashes:{job}"
 
 
 def landing(identity: str, capsule: str, queue_name: str) -> str:

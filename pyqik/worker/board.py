@@ -9,12 +9,12 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-import tempfile
 import threading
 from dataclasses import dataclass
-from typing import IO, Final
+from typing import Final
 
 from pyqik.wire.presence import Running
+from pyqik.worker.shared_file import open_shared_file
 
 #: Take token (empty until the take that gives a landed unit its token), start and `stuck_after` (0: never) in seconds.
 _ENTRY: Final = struct.Struct("<24pdd")
@@ -38,6 +38,10 @@ class Entry:
     def running(self) -> Running:
         """As the Web UI shows it."""
         return Running(f"t{self.slot}", self.token, int(self.started_at))
+
+    def is_run_of(self, other: Entry) -> bool:
+        """Whether both are the same run; only one of them may know its token."""
+        return (self.slot, self.started_at) == (other.slot, other.started_at)
 
 
 class Board:
@@ -76,11 +80,7 @@ class SharedBoard:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._file: IO[bytes]
-        if hasattr(os, "memfd_create"):
-            self._file = os.fdopen(os.memfd_create("pyqik-board"), "r+b", buffering=0)
-        else:
-            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed by `close`
+        self._file = open_shared_file("pyqik-board")
 
     def fileno(self) -> int:
         """The descriptor to hand to the writer."""

@@ -26,6 +26,7 @@ from pyqik.wire.statistics import Executions
 from pyqik.worker import stacks
 from pyqik.worker.board import Board
 from pyqik.worker.fetcher import PROBE_INTERVAL
+from pyqik.worker.handlers import Handlers
 from pyqik.worker.manager import Manager
 from pyqik.worker.metrics import ExecutionCounter
 from pyqik.worker.processor import Policy, Processor
@@ -37,7 +38,8 @@ class Capsules:
     """See the module's docstring. `on_end` is called once, from another thread: with True when everything that was
     taken is settled after `finish`, with False as soon as the fetcher of one of them died.
 
-    What runs is shown on the board, in the file `board_fileno` if there is one.
+    What runs is shown on the board, in the file `board_fileno` if there is one. With `custody`, the identity of one,
+    they run what waits there, one job at a time.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Capsules:
         clock: Clock,
         on_end: Callable[[bool], None],
         board_fileno: int | None = None,
+        custody: str = "",
     ) -> None:
         parts = config.all_capsules
         self._on_end = on_end
@@ -57,11 +60,15 @@ class Capsules:
         self._counter = ExecutionCounter()
         self._loop = EventLoop(len(parts))
         self._board = Board(sum(part.concurrency + part.async_concurrency for part in parts), board_fileno)
+        #: What the author wants to be called when a job fails or dies.
+        self.handlers = Handlers(config.error_handlers, config.death_handlers)
         policy = Policy(
             # Config leaves open what a middleware is called with: it holds those of two kinds.
             middleware=cast(Sequence[ServerMiddleware], config.server_middleware),
             max_retries=config.max_retries,
             log_arguments=config.log_arguments,
+            default_retry=config.default_job_options.get("retry", True),
+            handlers=self.handlers,
         )
         processor = Processor(registry, policy, clock, stopping=lambda: self._quiet)
         limits = DeadLimits(config.dead_max_jobs, config.dead_timeout)
@@ -69,7 +76,7 @@ class Capsules:
         first_slot = 0
         for number, part in enumerate(parts):
             place = Part(part.name, number, len(parts))
-            broker = Broker(open_redis(config.redis), identity, limits, place, config.lease)
+            broker = Broker(open_redis(config.redis), identity, limits, place, lease=config.lease, custody=custody)
             self._managers.append(
                 Manager(
                     broker,
@@ -83,6 +90,7 @@ class Capsules:
                     board=self._board,
                     first_slot=first_slot,
                     loop=self._loop,
+                    one_at_a_time=bool(custody),
                     on_end=self._ended,
                     probe_interval=min(PROBE_INTERVAL, config.lease / 3),
                 )
@@ -140,6 +148,14 @@ class Capsules:
     def running(self) -> list[Running]:
         """What runs now; not what merely waits for a slot."""
         return [entry.running for entry in self._board.entries()]
+
+    def lost_slots(self) -> list[int]:
+        """The slots on the board whose threads have gone without a word."""
+        return [slot for manager in self._managers for slot in manager.lost_slots()]
+
+    def lost_the_loop(self) -> bool:
+        """Whether the event loop's thread has gone without a word."""
+        return self._loop.lost_its_thread()
 
     def dump_stacks(self) -> None:
         """Log what every thread and every asyncio task does, and which job it runs."""

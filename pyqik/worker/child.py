@@ -7,9 +7,9 @@ Its main thread, once everything is started, has these tasks:
 3. at the stop's deadline, interrupt what still runs;
 4. should the supervisor be gone: let the jobs be given back and end, in the middle of those that cannot be interrupted
    (what is left then is the guardian's);
-5. should this process have been declared dead, which only a freeze or a cut cable explains: interrupt its jobs, which
-   others run again, and end.
-Started as `python -m pyqik.worker.child CHANNEL BOARD`, two file descriptors.
+5. should a thread of the engine die, or this process have been declared dead, which only a freeze or a cut cable
+   explains: interrupt the jobs, whose outcomes nobody could write, and end.
+Started as `python -m pyqik.worker.child CHANNEL BOARD STACKS`, three file descriptors.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ from pyqik.jobs.registry import registry
 from pyqik.worker import logs
 from pyqik.worker.capsules import Capsules
 from pyqik.worker.channel import Channel, Message
+from pyqik.worker.hooks import Hooks
+from pyqik.worker.obituary import tell_of_death
 from pyqik.worker.signals import MEANINGS, SignalInbox
+from pyqik.worker.stack_file import write_stacks_to
+from pyqik.worker.suspects import Death
 
 log = structlog.get_logger("pyqik")
 
@@ -56,7 +60,9 @@ LAST_INTERRUPTS: Final = 3
 class Child:
     """See the module's docstring."""
 
-    def __init__(self, channel: Channel, inbox: SignalInbox, identity: str, config: Config, board_fileno: int) -> None:
+    def __init__(
+        self, channel: Channel, inbox: SignalInbox, identity: str, config: Config, board_fileno: int, custody: str
+    ) -> None:
         self._channel = channel
         self._inbox = inbox
         self._identity = identity
@@ -65,13 +71,18 @@ class Child:
         self._orphaned_at: float | None = None
         self._ended = threading.Event()
         self._clean = False
-        self._capsules = Capsules(config, identity, registry, SystemClock(), self._on_end, board_fileno)
+        self._hooks = Hooks()
+        self._capsules = Capsules(config, identity, registry, SystemClock(), self._on_end, board_fileno, custody)
 
     def run(self, early: Sequence[Message]) -> int:
         """Run until told to stop; the exit status. `early` are orders that came during the start."""
-        events.emit("process.startup", identity=self._identity)
+        try:
+            self._hooks.startup()
+        except (Exception, SystemExit):
+            return EXIT_START_FAILED
         for message in early:
             self._obey(message)
+        self._wait(0.0)  # What came while the hooks ran: a stop, for instance, and then no job is taken.
         self._capsules.start()
         self._channel.send("ready", config=self._config.to_dict())
         next_report = 0.0
@@ -79,15 +90,16 @@ class Child:
             now = time.monotonic()
             if now >= next_report:
                 self._report()
+                self._look_for_lost_threads()
                 next_report = now + REPORT_INTERVAL
             until = next_report if self._deadline is None else min(next_report, self._deadline)
             self._wait(until - now)
             self._check_deadline()
         status = EXIT_OK if self._clean else EXIT_SUPERSEDED if self._capsules.superseded else EXIT_ENGINE_DIED
-        ended = self._capsules.join(1.0) if self._clean else self._unwind()
-        events.emit("process.shutdown", identity=self._identity)
+        ended = self._capsules.join(1.0) if self._clean else self.unwind()
         self._report()
         self._channel.send("bye")
+        self._hooks.shutdown()
         if not ended and not self._clean:
             log.error("ending in the middle of jobs", running=len(self._capsules.running()))
             os._exit(status)
@@ -115,12 +127,21 @@ class Child:
                 self._capsules.dump_stacks()
             case "superseded":
                 self._capsules.probe()
+            case "died":
+                del message["kind"]
+                # The author's code, which may take its time: this thread has to report.
+                threading.Thread(
+                    target=tell_of_death,
+                    args=[Death(**message), self._config.redis, self._capsules.handlers],
+                    name="pyqik-death",
+                    daemon=True,
+                ).start()
 
     def _quiet(self) -> None:
         if not self._capsules.is_quiet:
             log.info("quiet: no new jobs; those that run go on")
             self._capsules.quiet()
-            events.emit("process.quiet", identity=self._identity)
+            self._hooks.quiet()
         self._report()
 
     def _stop(self, timeout: float) -> None:
@@ -147,8 +168,8 @@ class Child:
         self._orphaned_at = time.monotonic()
         self._stop(0.0)
 
-    def _unwind(self) -> bool:
-        """Interrupt what runs: nobody writes its outcome any more. Whether all of it has ended."""
+    def unwind(self) -> bool:
+        """Interrupt what runs: nobody could write its outcome any more. Whether all of it has ended."""
         if self._capsules.superseded:
             events.emit("process.superseded", identity=self._identity)
             self._channel.send("superseded")
@@ -158,6 +179,13 @@ class Child:
             if self._capsules.join(1.0):
                 return True
         return False
+
+    def _look_for_lost_threads(self) -> None:
+        slots = self._capsules.lost_slots()
+        if slots or self._capsules.lost_the_loop():
+            log.error("a thread that runs jobs has died; this process cannot go on", slots=slots)
+            self._channel.send("lost", slots=slots)
+            self._ended.set()
 
     def _report(self) -> None:
         self._channel.send(
@@ -189,15 +217,24 @@ def start(message: Message, early: Sequence[Message], channel: Channel, inbox: S
     configured = process.configured()
     config = given if configured is None else given.over(configured)
     process.use(config)
-    return Child(channel, inbox, message["identity"], config, board_fileno).run(early)
+    child = Child(channel, inbox, message["identity"], config, board_fileno, message["custody"])
+    try:
+        return child.run(early)
+    except BaseException:
+        log.exception("the main thread died; this process cannot go on")
+        child.unwind()
+        # No job is to blame for that, so it must not look like a crash.
+        channel.send("bye")
+        return EXIT_ENGINE_DIED
 
 
 def main() -> int:
     """Wait for the supervisor's first message, and start."""
     end = socket.socket(fileno=int(sys.argv[1]))
-    board_fileno = int(sys.argv[2])
-    for fileno in (end.fileno(), board_fileno):
+    board_fileno, stacks_fileno = int(sys.argv[2]), int(sys.argv[3])
+    for fileno in (end.fileno(), board_fileno, stacks_fileno):
         os.set_inheritable(fileno, False)
+    write_stacks_to(stacks_fileno)
     channel = Channel(end)
     inbox = SignalInbox()
     while not channel.closed:

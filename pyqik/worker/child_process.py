@@ -1,14 +1,17 @@
-"""A child, as the supervisor sees it: an operating system process, what it last reported, and when it must be gone."""
+"""A child, as the supervisor sees it: an operating system process, what it last reported, and when it must be gone.
+
+What its end means is for `crash` to say, and whether it is stuck for `stuck`.
+"""
 
 from __future__ import annotations
 
 import enum
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Final
 
 import structlog
@@ -16,10 +19,13 @@ import structlog
 from pyqik.core.config import Config
 from pyqik.wire.presence import ProcessInfo, Running
 from pyqik.wire.statistics import Executions
-from pyqik.worker.board import SharedBoard
+from pyqik.worker.board import Entry, SharedBoard
 from pyqik.worker.channel import Channel, Message
+from pyqik.worker.crash import End
 from pyqik.worker.heartbeat import resident_kb
 from pyqik.worker.identity import make_identity, process_info
+from pyqik.worker.stack_file import StackFile
+from pyqik.worker.suspects import Death
 
 log = structlog.get_logger("pyqik")
 
@@ -29,6 +35,8 @@ log = structlog.get_logger("pyqik")
 KILL_AFTER: Final = 2.0
 #: Seconds that a child has to end that was declared dead.
 SUPERSEDED_PATIENCE: Final = 5.0
+#: Seconds by which a child that has settled everything, but does not end, is killed sooner.
+KILL_SOONER: Final = 0.5
 
 
 class State(enum.Enum):
@@ -46,11 +54,13 @@ class State(enum.Enum):
 class ChildProcess:
     """A child. Its methods are called in the supervisor's main thread, those for the heartbeat in the heartbeat's."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, custody: str = "") -> None:
+        """With `custody`, the identity of one, it runs what waits there."""
         self._channel, theirs = Channel.pair()
         self._board = SharedBoard()
+        self.stacks = StackFile()
         with theirs:
-            inherited = (theirs.fileno(), self._board.fileno())
+            inherited = (theirs.fileno(), self._board.fileno(), self.stacks.fileno())
             self._popen = subprocess.Popen(
                 [sys.executable, "-m", "pyqik.worker.child", *map(str, inherited)],
                 stdin=subprocess.DEVNULL,
@@ -68,9 +78,15 @@ class ChildProcess:
         self.killed = False
         self.superseded = False
         self.connected = True
+        self.is_solo = bool(custody)
+        #: When it last said anything: seconds as `time.monotonic` has them.
+        self.heard = self.started
+        self._said_goodbye = False
+        self._overdue: Entry | None = None
+        self._lost: list[Entry] = []
         self._lock = threading.Lock()
         self._executions = Executions()
-        self._channel.send("start", config=config.to_dict(), identity=self.identity)
+        self._channel.send("start", config=config.to_dict(), identity=self.identity, custody=custody)
 
     # Orders.
 
@@ -95,10 +111,14 @@ class ChildProcess:
         """Ask it to log its stacks."""
         self._channel.send("dump")
 
-    def kill(self) -> None:
-        """SIGKILL. What it held is given back by the supervisor."""
+    def tell_of_death(self, death: Death) -> None:
+        """Have it call the death handlers of a job that the supervisor has put into the dead set."""
+        self._channel.send("died", **asdict(death))
+
+    def kill(self, overdue: Entry | None = None) -> None:
+        """SIGKILL, because of the job `overdue` if one is given. What it held is given back by the supervisor."""
         if self._popen.poll() is None:
-            self.killed = True
+            self.killed, self._overdue = True, overdue
             self._popen.kill()
 
     # News.
@@ -111,6 +131,7 @@ class ChildProcess:
         """Read its messages; whether it has just become ready."""
         ready = False
         for message in self._channel.receive():
+            self.heard = time.monotonic()
             ready |= message["kind"] == "ready"
             self._note(message)
         return ready
@@ -120,23 +141,33 @@ class ChildProcess:
         """Whether its end of the channel is closed: it has ended, or soon will have."""
         return self._channel.closed
 
-    def ended(self) -> str | None:
+    def ended(self) -> End | None:
         """How it ended, or None while it lives."""
         status = self._popen.poll()
         if status is None:
             return None
         for message in self._channel.rest():
             self._note(message)
-        return _signal_name(-status) if status < 0 else f"exit status {status}"
+        return End(status, self._said_goodbye or self.killed, self.entries(), self._overdue, self._lost)
 
     @property
     def exit_status(self) -> int | None:
         """The exit status, negative for a signal; None while it lives."""
         return self._popen.returncode
 
+    def last_words(self) -> dict[str, str]:
+        """The stacks that a child has left which crashed by a signal of its own, for the log."""
+        stack = "" if self.killed else self.stacks.read()
+        return {"stack": stack} if stack else {}
+
+    def entries(self) -> list[Entry]:
+        """What stands on its board."""
+        return self._board.entries()
+
     def close(self) -> None:
         """It has ended, and nobody asks any more what it ran."""
         self._board.close()
+        self.stacks.close()
 
     # For the heartbeat (see `heartbeat.Process`).
 
@@ -180,9 +211,13 @@ class ChildProcess:
                 self._stopping(self.config.timeout)
             case "superseded" if not self.superseded:
                 self._be_superseded()
-            case "bye" if self.kill_at is None:
-                # A thread that a job has left behind keeps Python from ending.
-                self.kill_at = time.monotonic() + self.config.timeout + KILL_AFTER
+            case "lost":
+                self._lost = [entry for entry in self.entries() if entry.slot in message["slots"]]
+            case "bye":
+                self._said_goodbye = True
+                # A thread that a job has left behind keeps Python from ending. There is nothing more to lose.
+                kill_at = time.monotonic() + self.config.timeout + KILL_AFTER if self.kill_at is None else self.kill_at
+                self.kill_at = kill_at - KILL_SOONER
 
     def _be_superseded(self) -> None:
         self.superseded = True
@@ -195,10 +230,3 @@ class ChildProcess:
         if self.state is not State.STOPPING:
             self.state = State.STOPPING
             self.kill_at = time.monotonic() + timeout + KILL_AFTER
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -87,7 +87,7 @@ class Fetcher:
         self._runners = runners
         self._clock = clock
         self._on_end = on_end
-        self._waiting = Waiting(broker, order.names, clock)
+        self._waiting = Waiting(broker, () if broker.serves_custody else order.names, clock)
         self._unsettled: dict[UnitOfWork, Place] = {}
         self._held: set[UnitOfWork] = set()
         #: Started from a landing list; the next take gives them their tokens.

@@ -22,7 +22,6 @@ import structlog
 from redis.exceptions import RedisError, ResponseError
 
 from pyqik.core.clock import Clock
-from pyqik.core.events import events
 from pyqik.wire import presence, statistics
 from pyqik.wire.broker import Superseded
 from pyqik.wire.presence import BEAT_INTERVAL, ProcessInfo, Running
@@ -182,7 +181,6 @@ class Heartbeat:
             member.superseded = True
             self._on_superseded(identity)
             return None
-        events.emit("process.heartbeat", identity=identity)
         if signal is not None:
             log.info("remote signal", identity=identity, signal=signal)
             self._on_signal(identity, signal)

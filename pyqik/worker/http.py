@@ -1,6 +1,6 @@
-"""The supervisor's HTTP server: `/healthz` (this process works) and `/readyz` (it takes jobs), for probes.
+"""The supervisor's HTTP server: answers probes, and pages such as the metrics, from a thread of its own.
 
-It serves plain text from a thread of its own, and knows nothing of jobs or Redis.
+It knows nothing of jobs or Redis.
 """
 
 from __future__ import annotations
@@ -25,13 +25,20 @@ PORTS: Final = 10
 
 #: Answers a path: whether all is well, and a line that says what is or is not.
 Check = Callable[[], tuple[bool, str]]
+#: Makes what stands at a path: its content type and its bytes.
+Page = Callable[[], tuple[str, bytes]]
+
+PLAIN_TEXT: Final = "text/plain; charset=utf-8"
 
 
 class HttpServer:
-    """See the module's docstring. Each path of `checks` answers 200 or 503. Raises: ConfigError for a port in use."""
+    """See the module's docstring. Each path of `checks` answers 200 or 503, each of `pages` 200.
 
-    def __init__(self, host: str, port: int | None, checks: Mapping[str, Check]) -> None:
-        self._server = _bind(host, port, _handler(checks))
+    Raises: ConfigError for a port in use.
+    """
+
+    def __init__(self, host: str, port: int | None, checks: Mapping[str, Check], pages: Mapping[str, Page]) -> None:
+        self._server = _bind(host, port, _handler(checks, pages))
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="pyqik-http", daemon=True
         )
@@ -82,22 +89,24 @@ class _Server(ThreadingHTTPServer):
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
 
-def _handler(checks: Mapping[str, Check]) -> type[BaseHTTPRequestHandler]:
+def _handler(checks: Mapping[str, Check], pages: Mapping[str, Page]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = 5.0
 
         def do_GET(self) -> None:
-            check = checks.get(self.path.partition("?")[0])
-            if check is None:
-                self._answer(404, f"not found; there is {', '.join(checks)}")
-                return
-            well, text = check()
-            self._answer(200 if well else 503, text)
+            path = self.path.partition("?")[0]
+            if path in checks:
+                well, text = checks[path]()
+                self._answer(200 if well else 503, PLAIN_TEXT, f"{text}\n".encode())
+            elif path in pages:
+                self._answer(200, *pages[path]())
+            else:
+                known = ", ".join([*checks, *pages])
+                self._answer(404, PLAIN_TEXT, f"not found; there is {known}\n".encode())
 
-        def _answer(self, status: int, text: str) -> None:
-            body = f"{text}\n".encode()
+        def _answer(self, status: int, content_type: str, body: bytes) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", "text/plain; charset=utf-8")
+            self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -29,6 +29,7 @@ from pyqik.wire.presence import ProcessInfo, Running
 from pyqik.wire.statistics import Executions
 from pyqik.worker.capsules import Capsules
 from pyqik.worker.heartbeat import Heartbeat, resident_kb
+from pyqik.worker.hooks import Hooks
 from pyqik.worker.identity import make_identity, process_info
 from pyqik.worker.recovery import Recovery
 from pyqik.worker.rescue import Rescuer
@@ -66,6 +67,7 @@ class Launcher:
         )
         self._recovery = Recovery(self._client, clock)
         self._rescuer = Rescuer(self._client, clock, config.lease)
+        self._hooks = Hooks()
 
     @property
     def identity(self) -> str:
@@ -73,7 +75,12 @@ class Launcher:
         return self._engine.info.identity
 
     def start(self) -> None:
-        """Begin to take jobs; returns at once."""
+        """Run the startup hooks and begin to take jobs. Raises: what a startup hook raises."""
+        try:
+            self._hooks.startup()
+        except BaseException:
+            self._client.close()
+            raise
         self._recovery.start()
         self._heartbeat.start()
         self._rescuer.start()
@@ -89,10 +96,10 @@ class Launcher:
             self._ending = True
         self._engine.capsules.quiet()
         self._heartbeat.poke()
-        events.emit("process.quiet", identity=self.identity)
+        self._hooks.quiet()
 
     def stop(self, timeout: float | None = None) -> bool:
-        """Stop within `timeout` seconds (default: the configuration's) plus `UNWIND`.
+        """Stop within `timeout` seconds (default: the configuration's) plus `UNWIND`, plus what shutdown hooks take.
 
         Returns whether every job has ended, finished or given back. Otherwise the rest is given back all the same.
         """
@@ -101,16 +108,17 @@ class Launcher:
             self._ending = True
         capsules = self._engine.capsules
         capsules.finish()
+        self._hooks.quiet()
         ended = capsules.join(self._config.timeout if timeout is None else timeout)
         if not ended:
             capsules.interrupt()
             ended = capsules.join(UNWIND)
         for replacement in self._replacements:
             replacement.join(UNWIND)
-        events.emit("process.shutdown", identity=self.identity)
         self._rescuer.stop(UNWIND)
         self._give_back(self._engine)
         self._recovery.stop(UNWIND)
+        self._hooks.shutdown()
         self._heartbeat.stop(UNWIND)
         if self._config.poll:
             self._poller.join(UNWIND)
@@ -136,7 +144,6 @@ class Launcher:
     def _start_engine(self) -> None:
         self._heartbeat.add(self._engine)
         self._engine.capsules.start()
-        events.emit("process.startup", identity=self.identity)
 
     def _doubt(self, identity: str) -> None:
         """The heartbeat has heard that `identity` was declared dead."""

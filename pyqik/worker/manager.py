@@ -68,7 +68,7 @@ class Manager:
         board: Board,
         first_slot: int,
         loop: EventLoop,
-        prefetch: bool = True,
+        one_at_a_time: bool = False,
         on_end: Callable[[bool], None],
         probe_interval: float = PROBE_INTERVAL,
     ) -> None:
@@ -82,7 +82,7 @@ class Manager:
         self._tasks = AsyncRunner(async_concurrency, processor, self._ended, board, first_slot + concurrency, loop)
         self._fetcher = Fetcher(broker, order, self, clock, self._fetcher_ended, probe_interval)
         self._on_end = on_end
-        self._prefetches = prefetch
+        self._one_at_a_time = one_at_a_time
         self._finished: deque[tuple[Run, Outcome]] = deque()
         #: With how many units waiting for a thread the next ending wakes the fetcher.
         self._wake_at = math.inf
@@ -141,6 +141,10 @@ class Manager:
         """Each task that runs a job, and its run."""
         return self._tasks.tasks()
 
+    def lost_slots(self) -> list[int]:
+        """The slots on the board whose threads have gone without a word."""
+        return self._threads.lost_slots()
+
     # For the fetcher's thread (see `fetcher.Runners`).
 
     def collect(self) -> list[tuple[UnitOfWork, Place]]:
@@ -169,6 +173,8 @@ class Manager:
         """How many units may be taken. If only one kind has room, some are taken to find those of this kind among them;
         the others go back.
         """
+        if self._one_at_a_time:
+            return 0 if self._in_threads or self._on_loop else 1
         threads, tasks = self._room_in_threads(), self._room_on_loop()
         if threads and tasks:
             return min(threads, tasks)
@@ -261,7 +267,7 @@ class Manager:
         return self._registry.has_async and self._registry.has_plain
 
     def _prefetch(self) -> int:
-        if not self._prefetches or self._busy_for() > PREFETCH_PATIENCE:
+        if self._one_at_a_time or self._busy_for() > PREFETCH_PATIENCE:
             return 0
         return self._concurrency * min(int(PREFETCH / max(self._pace, 1e-6)), PREFETCH_LIMIT)
 

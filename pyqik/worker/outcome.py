@@ -12,15 +12,15 @@ import math
 import random
 import traceback
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pyqik.core.errors import Discard, Interruption, InvalidPayload, JobNotRegistered, Kill, RetryIn
+from pyqik.core.errors import Discard, Interruption, InvalidPayload, JobNotRegistered, Kill, PoisonPill, RetryIn
 from pyqik.jobs.definition import DISCARD, KILL, RetryDecision
 from pyqik.wire import keys
 from pyqik.wire.broker import FRONT, GONE, Place, UnitOfWork
-from pyqik.wire.payload import Payload, dead_entry, patch, seconds
+from pyqik.wire.payload import Payload, dead_entry, decode, patch, seconds
 
 #: Characters of an error message that are stored, as in Sidekiq.
 MESSAGE_LIMIT: Final = 10_000
@@ -59,11 +59,20 @@ class Outcome:
     error: BaseException | None = None
     #: No retry is left: the job's `retries_exhausted` is called.
     exhausted: bool = False
+    #: The payload's fields that the failure sets.
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:
         """Whether it counts as a failure in Sidekiq's statistics."""
         return self.ending in (Ending.RETRIED, Ending.DIED, Ending.DROPPED)
+
+    @property
+    def given_up(self) -> bool:
+        """Whether an error was its end, in the dead set or not: death handlers are called. A `Discard` is no error."""
+        if self.ending is Ending.DISCARDED:
+            return not isinstance(self.error, Discard)
+        return self.ending in (Ending.DIED, Ending.DROPPED)
 
 
 DONE: Final = Outcome(Ending.DONE, GONE)
@@ -98,7 +107,7 @@ def decide(
     if isinstance(error, Kill):
         return failure.died(exhausted=True, keep=True)
     if failure.retry is False and not unknown:
-        return Outcome(Ending.DROPPED, GONE, error)
+        return failure.dropped(Ending.DROPPED, exhausted=False)
     if failure.exhausted(max_retries):
         return failure.died(exhausted=True, keep=unknown)
     return failure.retried(retry_in, jitter)
@@ -107,6 +116,15 @@ def decide(
 def invalid(unit: UnitOfWork, error: InvalidPayload, now: float) -> Outcome:
     """What is not a job goes to the dead set, where Sidekiq's Web UI shows it."""
     return Outcome(Ending.INVALID, Place("add", keys.DEAD, now, dead_entry(unit.raw, error, unit.queue, now)), error)
+
+
+def poisoned(unit: UnitOfWork, error: PoisonPill, now: float) -> Outcome:
+    """The end of a job that crashed its process too often: dead, even with `dead: false`, as somebody has to see it."""
+    try:
+        payload = decode(unit.raw)
+    except InvalidPayload as invalid_payload:
+        return invalid(unit, invalid_payload, now)
+    return _Failure.of(unit, payload, error, now=now, default_retry=True).died(exhausted=True, keep=True)
 
 
 def undecided(error: BaseException, now: float) -> Outcome:
@@ -219,8 +237,12 @@ class _Failure:
 
     def died(self, *, exhausted: bool, keep: bool) -> Outcome:
         if self.payload.get("dead") is False and not keep:
-            return Outcome(Ending.DROPPED, GONE, self.error, exhausted)
-        return Outcome(Ending.DIED, self._entry(keys.DEAD, self.now), self.error, exhausted)
+            return self.dropped(Ending.DROPPED, exhausted=exhausted)
+        return Outcome(Ending.DIED, self._entry(keys.DEAD, self.now), self.error, exhausted, self.changes)
+
+    def dropped(self, ending: Ending, *, exhausted: bool) -> Outcome:
+        # As Sidekiq's death handlers see it, since 8.0.8: only what is in no set has this field.
+        return Outcome(ending, GONE, self.error, exhausted, {**self.changes, "discarded_at": self.now})
 
     def retried(self, retry_in: RetryRule | None, jitter: Callable[[int], int]) -> Outcome:
         count = max(0, min(self.count, BACKOFF_LIMIT))
@@ -230,7 +252,7 @@ class _Failure:
         if answer is KILL:
             return self.died(exhausted=True, keep=False)
         if answer is DISCARD:
-            return Outcome(Ending.DISCARDED, GONE, self.error)
+            return self.dropped(Ending.DISCARDED, exhausted=False)
         delay = min(answer, DELAY_LIMIT) if isinstance(answer, (int, float)) and answer > 0 else count**4 + 15
         return self._retry_after(delay + jitter(10 * (count + 1)))
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -18,13 +18,16 @@ import structlog
 from pyqik.core.clock import Clock
 from pyqik.core.errors import Interruption, InvalidPayload, JobNotRegistered, Shutdown
 from pyqik.core.events import events
+from pyqik.core.job_options import LONGEST_STUCK_AFTER
 from pyqik.jobs import context
 from pyqik.jobs.definition import JobDefinition, Runnable
+from pyqik.jobs.foreign import heed_foreign_fields
 from pyqik.jobs.middleware import ServerMiddleware, around
 from pyqik.jobs.registry import Registry
 from pyqik.wire.broker import UnitOfWork
 from pyqik.wire.payload import Payload, decode
 from pyqik.worker.board import Board
+from pyqik.worker.handlers import Handlers
 from pyqik.worker.outcome import (
     DONE,
     Ending,
@@ -60,11 +63,20 @@ class Run:
     #: Its end has been collected: whatever reports it again says nothing new.
     over: bool = False
 
+    @property
+    def _stuck_after(self) -> float:
+        """Seconds after which the supervisor kills this process for the job's sake; 0 for never."""
+        value = self.payload.get("stuck_after")
+        if value is None and self.definition is not None:
+            value = self.definition.options.get("stuck_after")
+        # Ruby may have written anything.
+        return float(value) if type(value) in (int, float) and 0 < value <= LONGEST_STUCK_AFTER else 0.0
+
     def enter(self, board: Board, slot: int) -> None:
         """Start: the board shows it in `slot`. The token of a landed unit may come from another thread meanwhile."""
         token = self.unit.token
         self.started, self.started_at = time.perf_counter(), time.time()
-        board.enter(slot, token, self.started_at)
+        board.enter(slot, token, self.started_at, self._stuck_after)
         self.unit.slot = slot
         if not token and self.unit.token:
             board.name(slot, self.unit.token)
@@ -77,6 +89,9 @@ class Policy:
     middleware: Sequence[ServerMiddleware] = ()
     max_retries: int = 25
     log_arguments: bool = False
+    #: `retry` of a payload that has none, if its job says nothing either.
+    default_retry: bool | int = True
+    handlers: Handlers = field(default_factory=Handlers)
 
 
 class Processor:
@@ -98,6 +113,8 @@ class Processor:
         except InvalidPayload as error:
             log.error("not a job; kept in the dead set", queue=unit.queue, bytes=len(unit.raw), error=str(error))
             events.emit("payload.invalid", raw=unit.raw, error=error)
+            error.raw = unit.raw
+            self._policy.handlers.invalid(error)
             return invalid(unit, error, self._clock.time())
         try:
             definition = self._registry.get(payload.job_class)
@@ -151,6 +168,8 @@ class Processor:
             events.emit("job.started", unit=run.unit)
         if run.definition is None:
             raise run.problem or AssertionError("a run without a job must say why")
+        if "bid" in run.payload.fields or "encrypt" in run.payload.fields:
+            heed_foreign_fields(run.payload)
         return run.definition
 
     # The end of a run.
@@ -173,18 +192,19 @@ class Processor:
             # The job must not be lost because its end could not be judged, nor come back at once for ever.
             log.exception("could not decide how the job ended; it is retried unchanged", **self._named(run))
             outcome = undecided(error, self._clock.time())
+        self._handle(run, outcome, error)
         self._account(run, outcome, error)
         return outcome
 
     def _decide(self, run: Run, error: BaseException) -> Outcome:
-        definition, runnable = run.definition, run.runnable
+        definition, runnable, default_retry = run.definition, run.runnable, self._policy.default_retry
         outcome = decide(
             run.unit,
             run.payload,
             error,
             now=self._clock.time(),
             max_retries=self._policy.max_retries,
-            default_retry=definition.options.get("retry", True) if definition else True,
+            default_retry=definition.options.get("retry", default_retry) if definition else default_retry,
             retry_in=None if runnable is None else self._guarded(run, runnable),
         )
         if outcome.exhausted and runnable is not None and isinstance(error, Exception):
@@ -195,6 +215,13 @@ class Processor:
             except BaseException:
                 log.exception("retries_exhausted raised", **self._named(run))
         return outcome
+
+    def _handle(self, run: Run, outcome: Outcome, error: BaseException) -> None:
+        """Before anything is counted or written: should the process end in the middle of it, the job is given back."""
+        if outcome.given_up:
+            self._policy.handlers.died(Payload({**decode(run.unit.raw).fields, **outcome.changes}), error)
+        if outcome.failed or outcome.given_up:
+            self._policy.handlers.failed(error, run.payload)
 
     def _guarded(self, run: Run, runnable: Runnable) -> Callable[[int, Exception], Any]:
         """An error inside `retry_in` means the usual back-off, as in Sidekiq."""

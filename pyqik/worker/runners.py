@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import os
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import structlog
 
 from pyqik.core.errors import Shutdown
 from pyqik.worker.board import Board
@@ -19,6 +22,8 @@ from pyqik.worker.loop_watch import LoopWatch
 from pyqik.worker.outcome import INTERRUPTED, Outcome
 from pyqik.worker.processor import Processor, Run
 from pyqik.worker.run_queue import RunQueue
+
+log = structlog.get_logger("pyqik")
 
 #: Called with a run and its outcome when it has ended, from the thread that ran it.
 Ended = Callable[[Run, Outcome], None]
@@ -45,6 +50,7 @@ class ThreadRunner:
         self._board = board
         self._waiting = RunQueue()
         self._slots = [_Slot(first_slot + number) for number in range(concurrency)]
+        self._closed = False
 
     def start(self) -> None:
         """Start the threads."""
@@ -100,8 +106,14 @@ class ThreadRunner:
                 if slot.run is not None and slot.thread is not None and slot.thread.ident is not None:
                     raise_in_thread(slot.thread.ident, Shutdown("the stop timeout is over"))
 
+    def lost_slots(self) -> list[int]:
+        """The slots whose threads are gone although nobody closed this: C code may end one behind Python's back."""
+        gone = [slot.number for slot in self._slots if slot.thread is not None and is_gone(slot.thread)]
+        return [] if self._closed else gone
+
     def close(self) -> None:
         """Let the threads end, each after what it runs now."""
+        self._closed = True
         self._waiting.close()
 
     def join(self, timeout: float) -> bool:
@@ -145,6 +157,14 @@ def raise_in_thread(ident: int, error: BaseException) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(type(error)))
 
 
+def is_gone(thread: threading.Thread) -> bool:
+    """Whether a started thread has ended, by the account of the system where it gives one: Python's may be wrong."""
+    if not thread.is_alive():
+        return True
+    tasks = "/proc/self/task"
+    return os.path.isdir(tasks) and not os.path.exists(f"{tasks}/{thread.native_id}")
+
+
 class EventLoop:
     """One event loop in a thread of its own, which starts with the first call. The runners of all capsules share it."""
 
@@ -177,6 +197,11 @@ class EventLoop:
         """Its thread, once it has started."""
         return self._thread
 
+    def lost_its_thread(self) -> bool:
+        """Whether its thread is gone although somebody still needs it."""
+        gone = self._thread is not None and is_gone(self._thread)
+        return gone and self._users > 0
+
     def join(self, timeout: float) -> bool:
         """Wait until its thread has ended; whether it has."""
         if self._thread is None:
@@ -197,11 +222,23 @@ class EventLoop:
         watch = LoopWatch(loop, threading.current_thread())
         watch.start()
         try:
-            loop.run_forever()
+            while not self._run_on(loop):
+                pass
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
             watch.stop()
             loop.close()
+
+    def _run_on(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Run the loop; whether it was stopped. A SystemExit in a task that a job has started, or in a callback, ends
+        the loop of asyncio: the other jobs on it must not hang for that.
+        """
+        try:
+            loop.run_forever()
+        except BaseException:
+            log.exception("the event loop was interrupted; it goes on")
+            return False
+        return True
 
 
 class AsyncRunner:

@@ -3,7 +3,9 @@
 Its tasks, all in the main thread, in one poll that nothing can block:
 1. signals: quiet, stop and dump go to every child; what Sidekiq's Web UI asks of one child goes to that one;
 2. children that end: their jobs are given back, and another child is started, unless this one was told to stop;
-3. the stop: children that have not ended in time are killed; the heartbeat and the leases end last.
+3. the suspects of a crash: solo children run them, one at a time;
+4. children that do not answer, and jobs that run for longer than they may;
+5. the stop: children that have not ended in time are killed; the heartbeat and the leases end last.
 Redis is spoken to by its parts, each in a thread of its own: heartbeat, recovery, rescuer, poller. Should this process
 be killed, its guardian does what is left to do.
 """
@@ -11,45 +13,49 @@ be killed, its guardian does what is left to do.
 from __future__ import annotations
 
 import math
+import os
 import select
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, ParamSpec
 
 import structlog
 
-from pyqik.core.clock import SystemClock
 from pyqik.core.config import Config
 from pyqik.core.config.redis_url import redacted
-from pyqik.wire.connection import open_redis
 from pyqik.worker import logs, stacks
+from pyqik.worker.board import Entry
 from pyqik.worker.child import EXIT_START_FAILED, EXIT_SUPERSEDED
 from pyqik.worker.child_process import KILL_AFTER, ChildProcess, State
+from pyqik.worker.crash import End
 from pyqik.worker.embedded import EmbeddedServer
 from pyqik.worker.guard import Guard
-from pyqik.worker.heartbeat import Heartbeat
-from pyqik.worker.http import HttpServer
-from pyqik.worker.recovery import Recovery
-from pyqik.worker.rescue import Rescuer
-from pyqik.worker.scheduled import Poller
+from pyqik.worker.identity import make_identity
+from pyqik.worker.oom import OomWatch, find_counter
+from pyqik.worker.parts import Parts
+from pyqik.worker.probes import Probes, Tally
+from pyqik.worker.reaper import is_first_process, reap
+from pyqik.worker.restarts import Restarts
 from pyqik.worker.signals import MEANINGS, SignalInbox
+from pyqik.worker.solo import SoloChildren, solo_config
+from pyqik.worker.stuck import Stuck
+from pyqik.worker.suspects import Death
 
 log = structlog.get_logger("pyqik")
 
+Arguments = ParamSpec("Arguments")
+
 #: Seconds between two looks at the clock: for restarts and kills, and for `/healthz`.
 TICK: Final = 0.2
-#: Seconds without a tick after which `/healthz` says that something is wrong.
-TICK_OVERDUE: Final = 10.0
-#: Seconds before a child that ended is started anew: at once the first time, then longer and longer.
-BACK_OFF: Final = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-#: Seconds for which a child must have lived for its end to count as the first again.
-HEALTHY: Final = 60.0
 #: Seconds for giving back after the last child was killed, and then for unregistering: the process ends anyway.
 LAST_WORDS: Final = 0.5
-#: What `pyqik work` exits with when something could not be given back.
-EXIT_NOT_GIVEN_BACK: Final = 1
+#: The same for each of many children.
+LAST_WORD_EACH: Final = 0.05
+#: What `pyqik work` exits with when something could not be given back, and when a bug ended one of its own threads.
+EXIT_NOT_GIVEN_BACK, EXIT_PART_DIED = 1, 3
 
 
 def run(config: Config) -> int:
@@ -74,15 +80,21 @@ class Supervisor:
         self._news: deque[Callable[[], None]] = deque()
         self._children: list[ChildProcess] = []
         self._unrecovered: set[str] = set()
-        self._restarts: list[float] = []
-        self._short_lives = 0
+        self._restarts = Restarts()
         self._quiet = False
         self._stop_deadline: float | None = None
         self._exit_status = 0
-        self._ticked = time.monotonic()
-        self._parts: _Parts | None = None
-        self._http = self._serve_http()
+        self._custody = make_identity(os.getpid())
+        self._solo: SoloChildren[ChildProcess] = SoloChildren()
+        self._untold: list[Death] = []
+        self._oom = OomWatch(find_counter())
+        self._stuck = Stuck(self._describe)
+        self._tally = Tally()
+        self._probes = Probes(lambda: list(self._children), self._stuck, self._tally)
+        self._parts: Parts | None = None
+        self._http = self._probes.serve(config)
         self._guard = Guard(config)
+        threading.excepthook = self._on_thread_died
 
     def run(self) -> int:
         """Start, run until the last child has ended, and leave; the exit status."""
@@ -121,24 +133,29 @@ class Supervisor:
             self._poke()
 
     def _tick(self) -> None:
-        now = self._ticked = time.monotonic()
+        now = time.monotonic()
+        self._probes.tick(now)
+        self._oom.look()
         for child in list(self._children):
-            if (how := child.ended()) is not None:
-                self._on_ended(child, how)
+            if (end := child.ended()) is not None:
+                self._on_ended(child, end)
             elif child.kill_at is not None and now >= child.kill_at and not child.killed:
                 log.warning("the child did not end in time; killing it", pid=child.pid, running=len(child.running()))
                 child.kill()
-        due = [at for at in self._restarts if at <= now]
-        self._restarts = [at for at in self._restarts if at > now]
-        for _ in due:
+        for _ in range(self._restarts.take_due(now)):
             self._start_child()
+        self._stuck.look(self._children, now)
+        self._mind_suspects(now)
         self._guard.keep()
+        if is_first_process():
+            reap({self._guard.pid, *(child.pid for child in self._children)})
 
     def _until_due(self) -> float:
         """Seconds until the next tick, kill or restart, or until giving up on Redis."""
-        kills = [child.kill_at for child in self._children if child.kill_at is not None and not child.killed]
+        due = [child.kill_at for child in self._children if not child.killed]
+        due += [self._restarts.next_at, self._give_up_at]
         now = time.monotonic()
-        return max(0.0, min([TICK, *(at - now for at in (*kills, *self._restarts, self._give_up_at))]))
+        return max(0.0, min([TICK, *(at - now for at in due if at is not None)]))
 
     def _finished(self) -> bool:
         if self._children or self._restarts:
@@ -148,7 +165,9 @@ class Supervisor:
     @property
     def _give_up_at(self) -> float:
         """When to end although Redis has not taken everything back; never, unless told to stop."""
-        return math.inf if self._stop_deadline is None else self._stop_deadline + KILL_AFTER + LAST_WORDS
+        if self._stop_deadline is None:
+            return math.inf
+        return self._stop_deadline + KILL_AFTER + max(LAST_WORDS, LAST_WORD_EACH * self._config.processes)
 
     # Signals.
 
@@ -160,7 +179,7 @@ class Supervisor:
         if meaning == "dump":
             stacks.dump({}, ())
             for child in self._children:
-                child.dump()
+                self._dump(child)
         elif meaning == "quiet":
             self._go_quiet()
         elif self._stop_deadline is None:
@@ -181,7 +200,7 @@ class Supervisor:
                     case "stop":
                         child.stop(child.config.timeout)
                     case "dump":
-                        child.dump()
+                        self._dump(child)
                 self._poke()
 
     def _on_superseded(self, identity: str) -> None:
@@ -191,11 +210,16 @@ class Supervisor:
                 log.error("the child was taken for dead; ending it", child=child.pid, identity=identity)
                 child.supersede()
 
+    def _dump(self, child: ChildProcess) -> None:
+        child.dump()
+        self._stuck.dump(child, time.monotonic())
+
     def _go_quiet(self) -> None:
         self._quiet = True
         self._restarts.clear()
         if self._parts is not None:
             self._parts.poller.stop()
+            self._release_suspects(self._parts)
         for child in self._children:
             child.quiet()
         self._poke()
@@ -209,11 +233,11 @@ class Supervisor:
 
     # Children.
 
-    def _start_child(self) -> None:
-        child = ChildProcess(self._config)
+    def _start_child(self, *, solo: bool = False) -> None:
+        child = ChildProcess(solo_config(self._config), self._custody) if solo else ChildProcess(self._config)
         self._children.append(child)
         self._guard.watch(child.pid, child.identity)
-        log.info("child started", child=child.pid, identity=child.identity)
+        log.info("child started", child=child.pid, identity=child.identity, solo=solo)
 
     def _on_ready(self, child: ChildProcess) -> None:
         log.info("child ready", child=child.pid, seconds=round(time.monotonic() - child.started, 3))
@@ -221,48 +245,61 @@ class Supervisor:
             # Only now is it known what the user's modules configure: the supervisor itself imports none of them.
             self._config = child.config
             self._guard.use(child.config)
-            self._parts = _Parts(
+            self._parts = Parts(
                 child.config,
-                lambda *args: self._tell(lambda: self._on_remote_signal(*args)),
-                lambda identity: self._tell(lambda: self._on_superseded(identity)),
+                self._custody,
+                on_signal=self._told(self._on_remote_signal),
+                on_superseded=self._told(self._on_superseded),
+                on_waiting=self._told(self._on_waiting),
+                on_death=self._told(self._on_death),
             )
+            self._parts.start()
             if self._quiet:
                 self._parts.poller.stop()
-            self._parts.start()
+                self._release_suspects(self._parts)
             for _ in range(0 if self._quiet else child.config.processes - 1):
                 self._start_child()
         self._parts.heartbeat.add(child)
+        self._tell_of_deaths()
 
-    def _on_ended(self, child: ChildProcess, how: str) -> None:
+    def _on_ended(self, child: ChildProcess, end: End) -> None:
         self._children.remove(child)
-        told_to = child.state is State.STOPPING
-        child.state = State.ENDED
-        log.log(20 if told_to else 40, "child ended", child=child.pid, how=how, killed=child.killed)
+        was, child.state = child.state, State.ENDED
+        told_to = was is State.STOPPING
+        crash = end.crash(self._oom.claim)
+        log.log(
+            20 if told_to and crash is None else 40,
+            "child ended",
+            child=child.pid,
+            how=end.how if crash is None else crash.cause,
+            killed=child.killed,
+            **child.last_words(),
+        )
+        if crash is not None:
+            self._tally.crashes[crash.kind] += 1
         if self._parts is None:
             # It never got as far as taking a job.
             self._guard.forget(child.pid)
             child.close()
-            if child.exit_status == EXIT_START_FAILED or not told_to:
-                self._exit_status = child.exit_status if child.exit_status and child.exit_status > 0 else 1
+            if end.status == EXIT_START_FAILED or not told_to:
+                self._exit_status = end.status if end.status > 0 else 1
             return
         self._unrecovered.add(child.identity)
         self._parts.recovery.give_back(
-            child.identity, lambda count: self._tell(lambda: self._on_recovered(child, count))
+            child.identity, lambda count: self._tell(lambda: self._on_recovered(child, count)), crash
         )
-        if not (told_to or self._quiet):
+        if child.is_solo:
+            self._solo.ended(was is not State.STARTING, time.monotonic())
+        elif not (told_to or self._quiet):
             self._restart(child)
 
     def _restart(self, child: ChildProcess) -> None:
         now = time.monotonic()
         if child.superseded or child.exit_status == EXIT_SUPERSEDED:
             # It has done nothing wrong.
-            self._restarts.append(now)
+            self._restarts.at_once(now)
             return
-        self._short_lives = 0 if now - child.started >= HEALTHY else self._short_lives
-        delay = BACK_OFF[min(self._short_lives, len(BACK_OFF) - 1)]
-        self._short_lives += 1
-        self._restarts.append(now + delay)
-        log.info("starting another child", delay=delay)
+        log.info("starting another child", delay=self._restarts.add(now - child.started, now))
 
     def _on_recovered(self, child: ChildProcess, count: int) -> None:
         self._unrecovered.discard(child.identity)
@@ -271,33 +308,75 @@ class Supervisor:
         self._guard.forget(child.pid)
         child.close()
 
+    # Suspects.
+
+    def _mind_suspects(self, now: float) -> None:
+        if self._parts is None or self._quiet:
+            return
+        solo = [child for child in self._children if child.is_solo]
+        if len(solo) == len(self._children) and not self._restarts:
+            self._stop_the_rest()  # All others were stopped from the Web UI.
+        elif self._solo.is_wanted(solo, self._config.total_concurrency, now):
+            self._start_child(solo=True)
+        for child in self._solo.unneeded(solo, now):
+            child.stop(self._config.timeout)
+
+    def _stop_the_rest(self) -> None:
+        self._go_quiet()
+        for child in self._children:
+            child.stop(self._config.timeout)
+
+    def _release_suspects(self, parts: Parts) -> None:
+        """Give back what waits to run alone: this process will not run it any more."""
+        self._unrecovered.add(self._custody)
+        parts.recovery.release_suspects(lambda: self._tell(lambda: self._unrecovered.discard(self._custody)))
+
+    def _on_waiting(self, count: int) -> None:
+        self._solo.waiting = count
+
+    def _on_death(self, death: Death) -> None:
+        self._tally.poison_pills += 1
+        self._untold.append(death)
+        self._tell_of_deaths()
+
+    def _tell_of_deaths(self) -> None:
+        """The next child that is ready calls the death handlers: no code of the author's runs here."""
+        ready = [child for child in self._children if child.state is State.READY and not child.is_solo]
+        while self._untold and ready:
+            ready[0].tell_of_death(self._untold.pop(0))
+
+    def _describe(self, child: ChildProcess, entry: Entry) -> None:
+        if self._parts is not None:
+            self._parts.describe(child, entry)
+
     # From and to other threads.
+
+    def _on_thread_died(self, died: threading.ExceptHookArgs) -> None:
+        """In the dying thread: a bug has ended it, and without it this process cannot keep its promises."""
+        name = "" if died.thread is None else died.thread.name
+        log.error("a thread of pyqik died; stopping", thread=name, exc_info=died.exc_value)
+        self._tell(self._stop_without_part)
+
+    def _stop_without_part(self) -> None:
+        self._exit_status = EXIT_PART_DIED
+        if self._stop_deadline is None:
+            self._stop()
 
     def _tell(self, news: Callable[[], None]) -> None:
         self._news.append(news)
         self._inbox.wake()
 
+    def _told(self, act: Callable[Arguments, None]) -> Callable[Arguments, None]:
+        """The same, for other threads to call: it is done here, in the main thread."""
+
+        def tell(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+            self._tell(lambda: act(*args, **kwargs))
+
+        return tell
+
     def _poke(self) -> None:
         if self._parts is not None:
             self._parts.heartbeat.poke()
-
-    def _serve_http(self) -> HttpServer | None:
-        if self._config.port == 0:
-            return None
-        checks = {"/healthz": self._health, "/readyz": self._readiness}
-        server = HttpServer(self._config.host, self._config.port, checks)
-        server.start()
-        return server
-
-    def _health(self) -> tuple[bool, str]:
-        silence = time.monotonic() - self._ticked
-        return silence < TICK_OVERDUE, "ok" if silence < TICK_OVERDUE else f"no tick for {silence:.0f} seconds"
-
-    def _readiness(self) -> tuple[bool, str]:
-        children = list(self._children)
-        states = [child.state.value if child.connected else "no Redis" for child in children]
-        ready = bool(children) and all(state == State.READY.value for state in states)
-        return ready, f"children: {', '.join(states) or 'none'}"
 
     # The end.
 
@@ -315,42 +394,5 @@ class Supervisor:
             self._http.stop()
         # What could not be given back is left to the leases; children that are left, to the guardian.
         self._guard.end(in_order=not self._children)
+        threading.excepthook = threading.__excepthook__
         self._inbox.close()
-
-
-class _Parts:
-    """What speaks to Redis on the supervisor's behalf: started together, stopped in the reverse order."""
-
-    def __init__(
-        self, config: Config, on_signal: Callable[[str, str], None], on_superseded: Callable[[str], None]
-    ) -> None:
-        self._client = open_redis(config.redis)
-        self._polls = config.poll
-        clock = SystemClock()
-        self.recovery = Recovery(self._client, clock)
-        self.heartbeat = Heartbeat(self._client, clock, config.lease, on_signal, on_superseded, config.release)
-        self.rescuer = Rescuer(self._client, clock, config.lease)
-        self.poller = Poller(
-            self._client,
-            clock,
-            average=config.poll_interval_average,
-            scheduled_average=config.average_scheduled_poll_interval,
-            share=config.processes,
-        )
-
-    def start(self) -> None:
-        """Start every part."""
-        self.recovery.start()
-        self.heartbeat.start()
-        self.rescuer.start()
-        if self._polls:
-            self.poller.start()
-
-    def stop(self, timeout: float) -> None:
-        """Stop every part; together they have `timeout` seconds to end."""
-        deadline = time.monotonic() + timeout
-        self.poller.stop()
-        self.rescuer.stop(timeout)
-        self.recovery.stop(max(0.0, deadline - time.monotonic()))
-        self.heartbeat.stop(max(0.0, deadline - time.monotonic()))
-        self._client.close()

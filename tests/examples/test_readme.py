@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 import tomllib
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,8 +17,10 @@ import pyqik
 from pyqik.cli import main
 from pyqik.core.config.rules import RULES
 from pyqik.core.config.sources import load
+from pyqik.jobs.lifecycle import lifecycle
 from pyqik.jobs.process import configured
 from pyqik.jobs.registry import registry
+from tests.redis.worker.test_foreign_fields import FIELDS
 
 ROOT: Final = Path(__file__).parents[2]
 README: Final = (ROOT / "README.md").read_text("utf-8")
@@ -87,12 +90,26 @@ def test_what_is_enqueued_is_where_it_is_said_to_be(tmp_path: Path, redis: redis
     assert (sizes, redis.zcard("schedule")) == ({"python": 1002, "critical": 1}, 2)
 
 
-def test_middleware_and_events_are_declared_as_shown(tmp_path: Path) -> None:
+def test_middleware_handlers_and_hooks_are_declared_as_shown(tmp_path: Path) -> None:
     names = run(blocks("python")[3], tmp_path)
 
     config = configured()
     assert config is not None
     assert config.server_middleware == (names["with_locale"],)
+    assert (config.error_handlers, config.death_handlers) == ((names["report"],), (names["mourn"],))
+    assert config.default_job_options == {"queue": "python", "retry": 3}
+    assert lifecycle.hooks("startup") == (names["load_model"],)
+
+
+def test_middleware_for_databases_is_configured_as_shown(tmp_path: Path) -> None:
+    names = run(blocks("python")[5], tmp_path)
+
+    config = configured()
+    assert config is not None
+    (middleware,) = config.server_middleware
+    with contextmanager(middleware)(pyqik.Payload({})):  # type: ignore[arg-type]  # a generator function
+        names["Session"]()
+    assert not names["Session"].registry.has()
 
 
 def test_redis_is_read_as_shown(tmp_path: Path, redis: redis_py.Redis, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,7 +122,15 @@ def test_redis_is_read_as_shown(tmp_path: Path, redis: redis_py.Redis, capsys: p
 
 
 def test_every_python_block_has_a_test() -> None:
-    assert len(blocks("python")) == 5
+    assert len(blocks("python")) == 6
+
+
+def test_each_field_of_another_gem_that_is_told_of_is_tested() -> None:
+    table = README.partition("| feature | fields |")[2].partition("\n\n")[0].splitlines()[2:]
+
+    told = {name for row in table for name in re.findall(r"`(\w+)(?:: true)?`", row.split("|")[2])}
+    assert told - {"encrypt"} <= set(FIELDS)
+    assert {"bid", "encrypt", "unique_for", "expires_in"} <= told
 
 
 def test_the_toml_file_is_a_configuration(tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ def start_work(tmp_path: Path, zoo: Zoo, redis_url: str) -> Iterator[StartWork]:
             modules: Sequence[str] = ("tests.support.jobs",),
             environment: Mapping[str, str] = {},
             cwd: Path = ROOT,
+            through: Sequence[str] = (),
+            own_process_ids: bool = False,
             ready: bool = True,
         ) -> WorkProcess:
             given = [f"--require={module}" for module in modules]
@@ -44,6 +46,8 @@ def start_work(tmp_path: Path, zoo: Zoo, redis_url: str) -> Iterator[StartWork]:
                 directory=tmp_path,
                 environment={ZOO_VARIABLE: str(zoo.directory), **environment},
                 cwd=cwd,
+                through=through,
+                own_process_ids=own_process_ids,
             )
             closing.callback(work.close)
             if ready:

@@ -34,6 +34,18 @@ def next_in_queue(client: redis_py.Redis, queue: str = "default") -> list[bytes]
     return waiting[::-1]
 
 
+def in_custody(client: redis_py.Redis) -> list[bytes]:
+    """What waits to run alone, the first to be taken first."""
+    names: list[bytes] = client.execute_command("KEYS", "pyqik:landing:*:solo:*")
+    return [raw for name in sorted(names) for raw in reversed(client.execute_command("LRANGE", name, 0, -1))]
+
+
+def dead(client: redis_py.Redis) -> list[dict[str, Any]]:
+    """The entries of the dead set."""
+    entries: list[bytes] = client.execute_command("ZRANGE", "dead", 0, -1)
+    return [json.loads(entry) for entry in entries]
+
+
 def everything(client: redis_py.Redis) -> dict[str, Any]:
     """Every key of the database with its value."""
     names: list[bytes] = client.execute_command("KEYS", "*")

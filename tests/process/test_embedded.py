@@ -19,8 +19,8 @@ import pyqik
 @pyqik.job("Shop::Greet")
 def greet(name): ...
 
-@pyqik.events.on("process.startup")
-def enqueue(identity):
+@pyqik.on("startup")
+def enqueue():
     greet.perform_async("Ada")
 """
 

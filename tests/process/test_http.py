@@ -92,10 +92,22 @@ def test_a_process_that_stops_is_healthy_but_not_ready(
     assert work.wait() == 0
 
 
+def test_prometheus_reads_the_children_and_what_became_of_them(start_work: StartWork, free_port: int) -> None:
+    work = start_work(*ON_LOOPBACK, "--port", str(free_port))
+
+    with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/metrics", timeout=5) as response:
+        kind, text = response.headers["Content-Type"], response.read().decode()
+
+    assert kind == "text/plain; version=0.0.4; charset=utf-8"
+    assert 'pyqik_children{state="ready"} 1.0\n' in text
+    assert 'pyqik_child_crashes_total{cause="oom"} 0.0\n' in text
+    assert work.status is None
+
+
 def test_another_path_is_not_found_and_the_answer_says_what_there_is(start_work: StartWork, free_port: int) -> None:
     work = start_work(*ON_LOOPBACK, "--port", str(free_port))
 
-    assert answer(work, "/nothing") == (404, "not found; there is /healthz, /readyz\n")
+    assert answer(work, "/nothing") == (404, "not found; there is /healthz, /readyz, /metrics\n")
 
 
 def test_two_processes_that_were_told_no_port_find_one_each(start_work: StartWork) -> None:

@@ -174,3 +174,48 @@ def test_an_idle_launcher_stops_at_once(bench: Bench, config: pyqik.Config, redi
 
     assert ended
     assert time.monotonic() - started < 1
+
+
+def test_hooks_run_around_the_jobs_of_a_launcher(bench: Bench, config: pyqik.Config, redis: redis_py.Redis) -> None:
+    calls: list[str] = []
+    pyqik.on("startup")(lambda: calls.append(f"startup {bench.arguments}"))
+    pyqik.on("quiet")(lambda: calls.append("quiet"))
+    pyqik.on("shutdown")(lambda: calls.append(f"shutdown {bench.arguments}"))
+    push(redis, payload("Bench::Add", 1, jid="job"))
+
+    with Launcher(config):
+        assert bench.began.wait(10)
+
+    assert calls == ["startup []", "quiet", "shutdown [1]"]
+
+
+def test_shutdown_hooks_of_a_launcher_run_when_a_job_was_interrupted(
+    bench: Bench, config: pyqik.Config, redis: redis_py.Redis
+) -> None:
+    queues: list[list[bytes]] = []
+    pyqik.on("shutdown")(lambda: queues.append(next_in_queue(redis)))
+    raw = payload("Bench::Wait", jid="unfinished")
+    launcher = Launcher(config)
+    launcher.start()
+    push(redis, raw)
+    assert bench.began.wait(10)
+
+    launcher.stop(0.1)
+
+    assert queues == [[raw]]
+
+
+def test_a_launcher_whose_startup_hook_raises_does_not_start(
+    bench: Bench, config: pyqik.Config, redis: redis_py.Redis
+) -> None:
+    @pyqik.on("startup")
+    def load_model() -> None:
+        raise FileNotFoundError("model.bin")
+
+    push(redis, payload("Bench::Add", 1, jid="job"))
+
+    with pytest.raises(FileNotFoundError, match=r"model\.bin"), Launcher(config):
+        pass
+
+    assert bench.arguments == []
+    assert traces(redis) == {}

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,22 @@ Line = dict[str, Any]
 
 
 class WorkProcess:
-    """`python -m pyqik work`, with its log (JSON) in a file below `directory`. `close` it."""
+    """`python -m pyqik work`, with its log (JSON) in a file below `directory`. `close` it.
 
-    def __init__(self, *options: str, directory: Path, environment: Mapping[str, str], cwd: Path = ROOT) -> None:
+    `through` is a command that runs it, such as `["nice"]`. With `own_process_ids` that command gives it a namespace of
+    its own: the log's process ids then mean nothing here, and above all they must not be signalled.
+    """
+
+    def __init__(
+        self,
+        *options: str,
+        directory: Path,
+        environment: Mapping[str, str],
+        cwd: Path = ROOT,
+        through: Sequence[str] = (),
+        own_process_ids: bool = False,
+    ) -> None:
+        self._own_process_ids = own_process_ids
         number = len(list(directory.glob("log-*")))
         self.log_file = directory / f"log-{number}"
         self._read = 0
@@ -31,7 +44,7 @@ class WorkProcess:
         self.other_output: list[str] = []
         with self.log_file.open("ab") as log:
             self._popen = subprocess.Popen(
-                [sys.executable, "-m", "pyqik", "work", "--log-format", "json", *options],
+                [*through, sys.executable, "-m", "pyqik", "work", "--log-format", "json", *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -87,7 +100,9 @@ class WorkProcess:
 
     @property
     def children(self) -> list[int]:
-        """The process ids of the children that live, in the order of their start."""
+        """The process ids of the children that live, in the order of their start; none if they mean nothing here."""
+        if self._own_process_ids:
+            return []
         return [pid for pid in self.started_children if is_alive(pid)]
 
     @property

@@ -6,6 +6,7 @@ Reading files, the environment and flags is `sources`; what a field may hold is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Self, TypeAlias
@@ -95,8 +96,11 @@ class Config:
     """Average wait between two polls of this process; None: scaled by the number of processes."""
     average_scheduled_poll_interval: float = 5.0
     """Average wait between two polls by any process of the fleet."""
+    default_job_options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of every job that is declared and pushed without them, such as {"retry": 3}; stored as an immutable
+    mapping. A file's count where `pyqik work` runs; a web process hears only what is given to `pyqik.configure`."""
     max_retries: int = 25
-    """Retries of a job that does not name its own."""
+    """Retries of a job with `retry: true`."""
     dead_max_jobs: int = 10_000
     """How many dead jobs are kept."""
     dead_timeout: float = 15_552_000.0
@@ -121,6 +125,10 @@ class Config:
     """Around each job that runs. Only from code."""
     client_middleware: Sequence[Middleware] = ()
     """Around each push. Only from code."""
+    error_handlers: Sequence[Callable[..., object]] = ()
+    """Called as `handler(error, payload)` after each run that failed. Only from code."""
+    death_handlers: Sequence[Callable[..., object]] = ()
+    """Called as `handler(payload, error)` for each job that is given up. Only from code."""
 
     given: frozenset[str] = field(init=False, repr=False, compare=False)
     """Names of the fields that somebody set, as opposed to those that hold a default. See `over`."""
@@ -211,7 +219,7 @@ class Config:
         return {name: capsules for name, capsules in served.items() if len(capsules) > 1}
 
     def to_dict(self) -> dict[str, object]:
-        """Everything but the middleware, as JSON and MessagePack can hold it. The Redis password is in it."""
+        """Everything but the functions, as JSON and MessagePack can hold it. The Redis password is in it."""
         plain: dict[str, object] = {name: getattr(self, name) for name in RULES if name not in CODE_ONLY}
         plain["queues"] = dict(weights_of(self.queues))
         plain["capsules"] = [
@@ -223,13 +231,14 @@ class Config:
             }
             for each in self.capsules
         ]
+        plain["default_job_options"] = deepcopy(dict(self.default_job_options))
         for name in ("require", "labels"):
             plain[name] = list(getattr(self, name))
         return {**plain, "given": sorted(self.given.difference(CODE_ONLY))}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """The Config that `to_dict` was called on, without its middleware.
+        """The Config that `to_dict` was called on, without its functions.
 
         Raises: ConfigError; TypeError for a name that is no field.
         """

@@ -9,11 +9,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeGuard
 
 from pyqik.core.config.queues import queue_mistakes, weights_of
 from pyqik.core.config.redis_url import HIGHEST_PORT, redis_url_mistakes
+from pyqik.core.functions import runs_when_called
+from pyqik.core.job_options import is_plain, option_mistakes
 
 #: Seconds; what is longer is more likely a point in time than a duration.
 LONGEST: Final = 1_000_000_000
@@ -208,16 +212,44 @@ class Queues:
 
 @dataclass(frozen=True, slots=True)
 class Functions:
-    """A list of callables."""
+    """A list of callables, of plain functions if `plain`: calling any other one would run nothing of it."""
+
+    plain: bool = False
 
     def mistakes(self, name: str, value: object) -> Iterator[str]:
         if not _is_list(value):
             yield f"{name} is {shown(value)}; write a list of functions"
             return
         yield from (f"{name} has {shown(item)}; write functions" for item in value if not callable(item))
+        if self.plain:
+            yield from (
+                f"{name} has {shown(item)}, which is called and not awaited; write a plain function"
+                for item in value
+                if callable(item) and not runs_when_called(item)
+            )
 
     def stored(self, value: Any) -> object:
         return tuple(value)
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """Options of jobs: names with values that JSON holds."""
+
+    def mistakes(self, name: str, value: object) -> Iterator[str]:
+        if not isinstance(value, Mapping) or not all(type(key) is str for key in value):
+            yield f'{name} is {shown(value)}; write names with values, as in {name}={{"retry": 3}}'
+            return
+        yield from (f"{name}: {mistake}" for mistake in option_mistakes(value))
+        yield from (
+            f"{name}: {key} is {shown(item)}, which does not survive JSON unchanged; write numbers, texts, "
+            f"true, false, lists and tables only"
+            for key, item in value.items()
+            if not is_plain(item)
+        )
+
+    def stored(self, value: Any) -> object:
+        return MappingProxyType(deepcopy(dict(value)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +306,12 @@ SCALARS: Final[Mapping[str, ScalarRule]] = {
 }
 
 #: Fields that exist only in code: a file cannot hold a function.
-CODE_ONLY: Final[Mapping[str, Rule]] = {"server_middleware": Functions(), "client_middleware": Functions()}
+CODE_ONLY: Final[Mapping[str, Rule]] = {
+    "server_middleware": Functions(),
+    "client_middleware": Functions(),
+    "error_handlers": Functions(plain=True),
+    "death_handlers": Functions(plain=True),
+}
 
 RULES: Final[Mapping[str, Rule]] = {
     **SCALARS,
@@ -282,6 +319,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "capsules": Named("Capsule"),
     "require": Texts(modules=True),
     "labels": Texts(),
+    "default_job_options": JobOptions(),
     **CODE_ONLY,
 }
 

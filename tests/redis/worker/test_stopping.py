@@ -139,8 +139,8 @@ def test_a_stopped_engine_leaves_nothing_in_redis_but_its_expiring_hash(
     push(redis, "a", range(10))
     with running(redis_url, "a", "b") as launcher:
         book.wait_settled(10)
-        book.wait_for("process.heartbeat")
         identity = launcher.identity
+        wait_until(lambda: redis.exists(identity), message="the first beat")
 
     keys: Any = redis.keys("*")
     names = {key.decode() for key in keys}

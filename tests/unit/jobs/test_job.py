@@ -38,14 +38,14 @@ def test_a_function_without_a_name_has_its_own() -> None:
     assert {"bare", "with_options"} <= set(registry.names())
 
 
-def test_options_are_defaults_and_what_was_given() -> None:
+def test_a_declaration_keeps_the_options_that_were_given_and_no_default() -> None:
     @pyqik.job("Foo")
     def bare() -> None: ...
 
     @pyqik.job("Bar", queue="low", retry=0, retry_for=3600, tags=["x"], dead=False, backtrace=5, custom={"a": 1})
     def full() -> None: ...
 
-    assert registry.get("Foo").options == {"queue": "default", "retry": True}
+    assert registry.get("Foo").options == {}
     assert registry.get("Bar").options == {
         "queue": "low",
         "retry": 0,
@@ -65,6 +65,9 @@ def test_options_are_defaults_and_what_was_given() -> None:
         ({"retry": -1}, "retry is -1"),
         ({"retry": None}, "retry is None"),
         ({"retry_for": 0}, "retry_for is 0"),
+        ({"stuck_after": 0}, "stuck_after is 0"),
+        ({"stuck_after": "60"}, "stuck_after is '60'; write the seconds"),
+        ({"stuck_after": 2_000_000_000}, "at most 1,000,000,000"),
         ({"retry_for": 1_000_000_001}, "at most 1,000,000,000"),
         ({"retry_queue": 5}, "retry_queue is 5"),
         ({"dead": 0}, "dead is 0"),
@@ -227,7 +230,7 @@ def test_a_class_job_has_its_own_name_unless_it_is_given_one() -> None:
 
     assert Purge.definition.name == "Purge"
     assert registry.get("Purge").is_async
-    assert registry.get("Purge").options == {"queue": "default", "retry": True}
+    assert registry.get("Purge").options == {}
 
 
 def test_a_class_without_perform_must_be_abstract() -> None:

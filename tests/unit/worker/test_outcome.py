@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pyqik.core.errors import Discard, InvalidPayload, JobNotRegistered, Kill, RetryIn, Shutdown
+from pyqik.core.errors import Discard, InvalidPayload, JobNotRegistered, Kill, PoisonPill, RetryIn, Shutdown
 from pyqik.jobs.definition import DISCARD, KILL
 from pyqik.wire.broker import FRONT, GONE, UnitOfWork
 from pyqik.wire.payload import decode
@@ -28,6 +28,7 @@ from pyqik.worker.outcome import (
     error_class,
     error_message,
     invalid,
+    poisoned,
     undecided,
     was_interrupted,
 )
@@ -611,3 +612,31 @@ def test_the_payload_says_how_many_lines_are_kept(keep: Any, count: int) -> None
 @pytest.mark.parametrize("keep", [None, False], ids=["null", "false"])
 def test_no_backtrace_is_kept_unasked(keep: object) -> None:
     assert "error_backtrace" not in written(decided(unit_of({"backtrace": keep}), raised(ValueError())))
+
+
+def test_a_poison_pill_dies_whatever_its_options_say_and_shows_why() -> None:
+    raw = b'{"class":"Shop","args":[1],"jid":"j1","queue":"a","retry":false,"dead":false,"odd":1.10}'
+    unit = UnitOfWork(b"1:1", "a", raw)
+
+    outcome = poisoned(unit, PoisonPill("it crashed"), 1000.5)
+
+    entry = json.loads(outcome.place.payload)
+    assert (outcome.ending, outcome.place.key, outcome.place.score) == (Ending.DIED, "dead", 1000.5)
+    assert (entry["error_class"], entry["error_message"]) == ("pyqik.PoisonPill", "it crashed")
+    assert (entry["retry_count"], entry["failed_at"], entry["retry"]) == (0, 1000.5, False)
+    assert b'"odd":1.10' in outcome.place.payload
+
+
+def test_a_poison_pill_that_failed_before_keeps_when_that_was() -> None:
+    raw = b'{"class":"Shop","args":[1],"jid":"j1","queue":"a","retry":5,"retry_count":1,"failed_at":12.5}'
+
+    outcome = poisoned(UnitOfWork(b"1:1", "a", raw), PoisonPill("it crashed"), 1000.5)
+
+    entry = json.loads(outcome.place.payload)
+    assert (entry["retry_count"], entry["failed_at"], entry["retried_at"]) == (2, 12.5, 1000.5)
+
+
+def test_a_poison_pill_that_is_no_job_is_kept_as_it_is() -> None:
+    outcome = poisoned(UnitOfWork(b"1:1", "a", b"not json"), PoisonPill("it crashed"), 1000.5)
+
+    assert (outcome.place.key, outcome.place.payload) == ("dead", b"not json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import datetime
 import json
 from typing import Any
 
@@ -271,6 +272,72 @@ def test_a_config_reaches_a_child_unchanged(carried: Any) -> None:
     assert received == config
     assert received.given == config.given
     assert list(received.all_queues) == list(config.all_queues)
+
+
+async def handle_later(error: BaseException, payload: object) -> None: ...
+
+
+def handle_in_parts(error: BaseException, payload: object) -> Any:
+    yield
+
+
+@pytest.mark.parametrize("field", ["error_handlers", "death_handlers"])
+@pytest.mark.parametrize("handler", [handle_later, handle_in_parts], ids=["async def", "generator"])
+def test_a_handler_that_would_not_run_when_called_is_a_mistake(field: str, handler: object) -> None:
+    (mistake,) = mistakes_of(**{field: [print, handler]})
+
+    assert mistake.startswith(f"{field} has <function {handler.__name__} ")  # type: ignore[attr-defined]  # a function
+    assert mistake.endswith("which is called and not awaited; write a plain function")
+
+
+@pytest.mark.parametrize(
+    ("options", "mistakes"),
+    [
+        (
+            ["retry"],
+            ["default_job_options is ['retry']; write names with values, as in default_job_options={\"retry\": 3}"],
+        ),
+        ({5: 1}, ['default_job_options is {5: 1}; write names with values, as in default_job_options={"retry": 3}']),
+        ({"queue": ""}, ["default_job_options: queue is ''; write a queue's name, such as \"default\""]),
+        (
+            {"retry": "3", "dead": 0},
+            ["default_job_options: retry is '3'; write", "default_job_options: dead is 0; write"],
+        ),
+        ({"jid": "a"}, ["default_job_options: 'jid' is not an option; the client"]),
+        (
+            {"note": datetime.date(2027, 1, 1)},
+            ["default_job_options: note is datetime.date(2027, 1, 1), which does not"],
+        ),
+        ({"note": {1: 2}}, ["default_job_options: note is {1: 2}, which does not survive JSON"]),
+        ({"note": 2**64}, ["default_job_options: note is 18446744073709551616, which does not survive"]),
+        ({"note": float("nan")}, ["default_job_options: note is nan, which does not survive"]),
+        ({"note": "\ud800"}, ["default_job_options: note is"]),
+    ],
+    ids=str,
+)
+def test_mistakes_in_the_default_options_of_jobs_are_named(options: Any, mistakes: list[str]) -> None:
+    found = mistakes_of(default_job_options=options)
+
+    assert [mistake[: len(start)] for mistake, start in zip(found, mistakes, strict=True)] == mistakes
+
+
+def test_default_job_options_travel_to_a_child_and_cannot_be_changed() -> None:
+    options = {"retry": 3, "tags": ["a"], "custom": {"a": [1, None]}}
+    config = Config(default_job_options=options)
+    options["tags"].append("b")  # type: ignore[attr-defined]  # a list
+
+    received = Config.from_dict(msgpack.unpackb(msgpack.packb(config.to_dict())))
+
+    assert received.default_job_options == {"retry": 3, "tags": ["a"], "custom": {"a": [1, None]}}
+    assert "default_job_options" in received.given
+    with pytest.raises(TypeError):
+        config.default_job_options["retry"] = 5  # type: ignore[index]  # that is what is tested
+
+
+def test_handlers_do_not_travel() -> None:
+    received = Config.from_dict(Config(error_handlers=[print], death_handlers=[print]).to_dict())
+
+    assert (received.error_handlers, received.death_handlers, received.given) == ((), (), frozenset())
 
 
 def test_middleware_does_not_travel() -> None:

@@ -215,6 +215,25 @@ def test_a_variable_with_a_typing_error_is_warned_of(tmp_path: Path, variable: s
     assert load_here(tmp_path, {variable: "5"}).warnings == warnings
 
 
+def test_default_job_options_are_a_table_in_toml(tmp_path: Path) -> None:
+    write(tmp_path / "pyqik.toml", '[default_job_options]\nretry = 3\ntags = ["a"]\n')
+
+    config = load_here(tmp_path, base=Config(default_job_options={"retry": 5, "queue": "low"})).config
+
+    # A stronger source's table replaces the weaker one's, as with queues.
+    assert config.default_job_options == {"retry": 3, "tags": ["a"]}
+
+
+def test_a_mistake_in_the_default_job_options_names_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "pyqik.toml", "[default_job_options]\nretry = -1\nfrom = 2027-01-01\n")
+
+    first, second = mistakes_here(tmp_path)
+
+    assert first.startswith("default_job_options: retry is -1; write True")
+    assert second.startswith("default_job_options: from is datetime.date(2027, 1, 1), which does not survive JSON")
+    assert first.endswith(f"({path})")
+
+
 def test_toml_holds_the_same_fields(tmp_path: Path) -> None:
     write(
         tmp_path / "pyqik.toml",
