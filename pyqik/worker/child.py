@@ -130,7 +130,6 @@ class Child:
             case "died":
                 death = Death(**{name: value for name, value in message.items() if name != "kind"})
                 # The author's code, which may take its time: this thread has to report.
-                # The author's code, which may take its time: this thread has to report.
                 handlers = self._capsules.handlers
                 handlers.aside(lambda: tell_of_death(death, self._config.redis, handlers))
 

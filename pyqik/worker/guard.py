@@ -32,11 +32,6 @@ class Guard:
         self._children: dict[int, str] = {}
         self._start()
 
-    @property
-    def pid(self) -> int:
-        """The guardian's process id."""
-        return self._popen.pid
-
     def use(self, config: Config) -> None:
         """From now on jobs are where `config` says."""
         self._settings = f"settings {settings_line(config, self._custody)}"
