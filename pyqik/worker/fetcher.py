@@ -185,7 +185,7 @@ class Fetcher:
             events.emit("fetch.idle")
         elif room > 0:
             return
-        if not self._finished():
+        if not self._finished() and not any(unit.token for unit in self._unsettled):
             self._sleep()
 
     def _collect(self) -> None:
@@ -223,7 +223,10 @@ class Fetcher:
     def _exchange(self, room: int) -> Taken:
         """Settle and take. After an error everything is still there to be settled again."""
         adopt = self._waiting.adoptable
-        stuck = self._runners.stuck_queues()
+        queues: Sequence[str] = self._order.draw()
+        if not adopt and not self._unbound and (stuck := self._runners.stuck_queues()):
+            # Only then: the landing lists of a queue that is not named are left alone.
+            queues = [name for name in queues if name not in stuck]
         endings = [(unit, place) for unit, place in self._unsettled.items() if unit.token]
         if any(place is FRONT for _, place in endings):
             # Each goes before the one that went before it, so the newest is moved first.
@@ -231,7 +234,7 @@ class Fetcher:
         taken = self._broker.exchange(
             endings,
             room,
-            [name for name in self._order.draw() if name not in stuck] if stuck else self._order.draw(),
+            queues,
             adopt=adopt,
             now=self._clock.time(),
             started=Counter(unit.queue for unit in self._unbound) if self._unbound else NONE_STARTED,

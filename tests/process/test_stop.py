@@ -69,7 +69,8 @@ def test_interrupted_jobs_are_back_in_front_in_time(
 ) -> None:
     work = start_work("-c", str(THREADS), "--async-concurrency", str(THREADS))
     unfinished = [payload(job_class, *arguments, jid=jid) for jid in jids(THREADS, "a")]
-    waiting = [payload("Zoo::Pass", jid=jid) for jid in jids(100, "b")]
+    # Of the same kind: what has room would run.
+    waiting = [payload(job_class, *arguments, jid=jid) for jid in jids(100, "b")]
     push(redis, *unfinished)
     zoo.wait_for_runs(THREADS)
     push(redis, *waiting)

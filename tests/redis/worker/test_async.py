@@ -206,3 +206,26 @@ def test_a_loop_that_only_waits_is_not_said_to_be_blocked(
         book.wait_settled(20)
 
     assert book.count("loop.blocked") == 0
+
+
+def test_a_plain_job_that_lands_while_all_threads_are_busy_goes_back_to_its_place(
+    redis_url: str, redis: redis_py.Redis, book: Book, crowd: Crowd
+) -> None:
+    gate = Gate()
+
+    @pyqik.job("Gated")
+    def gated(number: int) -> None:
+        gate.pass_through()
+
+    with running(redis_url, "a", concurrency=2):
+        push(redis, "a", range(2), "Gated")
+        gate.wait_for_arrivals(2)
+        book.wait_for_next("fetch.idle")
+        for number in range(10, 15):
+            push(redis, "a", [number], "Gated")
+            book.wait_for_next("job.settled")
+        wait_until(lambda: waiting(redis, "a") == list(range(10, 15)), message="all are back, in their order")
+        gate.open()
+        book.wait_settled(7)
+
+    assert left_behind(redis) == {}
