@@ -21,8 +21,8 @@ LAYERS = ["core", "wire", "jobs", "worker", ""]
 
 #: Modules outside of `pyqik.wire` that may name redis-py: for the types and the exceptions of what they are given.
 MAY_NAME_REDIS = {
-    *("api.py", "cli.py", "jobs/client.py", "worker/aftermath.py", "worker/child.py", "worker/fetcher.py"),
-    *("worker/heartbeat.py", "worker/recovery.py", "worker/rescue.py", "worker/scheduled.py", "worker/waiting.py"),
+    *("api.py", "cli.py", "jobs/client.py", "worker/aftermath.py", "worker/fetcher.py", "worker/heartbeat.py"),
+    *("worker/obituary.py", "worker/recovery.py", "worker/rescue.py", "worker/scheduled.py", "worker/waiting.py"),
 }
 #: `pyqik check` asks a server whether it can hold jobs.
 MAY_ASK_THE_SERVER = {"cli.py": {"client.ping", "client.info"}}

@@ -119,7 +119,8 @@ class Part:
 class Broker:
     """The in-flight record of one process, or a capsule's part of it, reached over one connection by one thread.
 
-    With `custody`, the identity of one, units come from there instead of the queues.
+    With `custody`, the identity of one, units come from there instead of the queues. `lease`: seconds of the lease that
+    the first take writes; 0 for a process without one.
     """
 
     def __init__(
@@ -128,10 +129,10 @@ class Broker:
         identity: str,
         limits: DeadLimits,
         part: Part = Part(),
+        *,
         lease: float = 0.0,
         custody: str = "",
     ) -> None:
-        """`lease`: seconds of the lease that the first take writes; 0 for a process without one."""
         self.identity = identity
         #: Whether something that was settled last was not on record: it was settled before, or has been given back.
         self.refused = False

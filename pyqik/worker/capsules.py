@@ -60,13 +60,15 @@ class Capsules:
         self._counter = ExecutionCounter()
         self._loop = EventLoop(len(parts))
         self._board = Board(sum(part.concurrency + part.async_concurrency for part in parts), board_fileno)
+        #: What the author wants to be called when a job fails or dies.
+        self.handlers = Handlers(config.error_handlers, config.death_handlers)
         policy = Policy(
             # Config leaves open what a middleware is called with: it holds those of two kinds.
             middleware=cast(Sequence[ServerMiddleware], config.server_middleware),
             max_retries=config.max_retries,
             log_arguments=config.log_arguments,
             default_retry=config.default_job_options.get("retry", True),
-            handlers=Handlers(config.error_handlers, config.death_handlers),
+            handlers=self.handlers,
         )
         processor = Processor(registry, policy, clock, stopping=lambda: self._quiet)
         limits = DeadLimits(config.dead_max_jobs, config.dead_timeout)
@@ -74,7 +76,7 @@ class Capsules:
         first_slot = 0
         for number, part in enumerate(parts):
             place = Part(part.name, number, len(parts))
-            broker = Broker(open_redis(config.redis), identity, limits, place, config.lease, custody)
+            broker = Broker(open_redis(config.redis), identity, limits, place, lease=config.lease, custody=custody)
             self._managers.append(
                 Manager(
                     broker,

@@ -7,8 +7,8 @@ Its main thread, once everything is started, has these tasks:
 3. at the stop's deadline, interrupt what still runs;
 4. should the supervisor be gone: let the jobs be given back and end, in the middle of those that cannot be interrupted
    (what is left then is the guardian's);
-5. should this process have been declared dead, which only a freeze or a cut cable explains, or a thread of the engine
-   have died: interrupt its jobs, which others run again, and end.
+5. should a thread of the engine die, or this process have been declared dead, which only a freeze or a cut cable
+   explains: interrupt the jobs, whose outcomes nobody could write, and end.
 Started as `python -m pyqik.worker.child CHANNEL BOARD STACKS`, three file descriptors.
 """
 
@@ -25,23 +25,17 @@ from collections.abc import Sequence
 from typing import Final
 
 import structlog
-from redis.exceptions import RedisError
 
 from pyqik.core.clock import SystemClock
 from pyqik.core.config import Config
-from pyqik.core.errors import PoisonPill
 from pyqik.core.events import events
 from pyqik.jobs import process
 from pyqik.jobs.registry import registry
-from pyqik.wire.broker import UnitOfWork
-from pyqik.wire.connection import open_redis
-from pyqik.wire.custody import dead_entries_at
-from pyqik.wire.payload import decode
 from pyqik.worker import logs
 from pyqik.worker.capsules import Capsules
 from pyqik.worker.channel import Channel, Message
-from pyqik.worker.handlers import Handlers
 from pyqik.worker.hooks import Hooks
+from pyqik.worker.obituary import tell_of_death
 from pyqik.worker.signals import MEANINGS, SignalInbox
 from pyqik.worker.stack_file import write_stacks_to
 from pyqik.worker.suspects import Death
@@ -78,7 +72,6 @@ class Child:
         self._ended = threading.Event()
         self._clean = False
         self._hooks = Hooks()
-        self._handlers = Handlers(config.error_handlers, config.death_handlers)
         self._capsules = Capsules(config, identity, registry, SystemClock(), self._on_end, board_fileno, custody)
 
     def run(self, early: Sequence[Message]) -> int:
@@ -137,7 +130,8 @@ class Child:
             case "died":
                 death = Death(**{name: value for name, value in message.items() if name != "kind"})
                 # The author's code, which may take its time: this thread has to report.
-                self._handlers.aside(lambda: self._on_death(death))
+                handlers = self._capsules.handlers
+                handlers.aside(lambda: tell_of_death(death, self._config.redis, handlers))
 
     def _quiet(self) -> None:
         if not self._capsules.is_quiet:
@@ -171,7 +165,7 @@ class Child:
         self._stop(0.0)
 
     def unwind(self) -> bool:
-        """Interrupt what runs: nobody writes its outcome any more. Whether all of it has ended."""
+        """Interrupt what runs: nobody could write its outcome any more. Whether all of it has ended."""
         if self._capsules.superseded:
             events.emit("process.superseded", identity=self._identity)
             self._channel.send("superseded")
@@ -181,22 +175,6 @@ class Child:
             if self._capsules.join(1.0):
                 return True
         return False
-
-    def _on_death(self, death: Death) -> None:
-        """A job has crashed its process too often; the supervisor, which runs no code of the author's, has put it into
-        the dead set. Here those hear of it who hear of any job that dies.
-        """
-        with open_redis(self._config.redis) as client:
-            try:
-                entries = dead_entries_at(client, death.died_at)
-            except RedisError as away:
-                log.error("the death of a job could not be told", jid=death.jid, error=str(away))
-                return
-        for raw in entries:
-            if death.digest_of(raw) == death.digest:
-                error = PoisonPill(death.reason)
-                events.emit("job.died", unit=UnitOfWork(b"", death.queue, raw), error=error)
-                self._handlers.died(decode(raw), error)
 
     def _look_for_lost_threads(self) -> None:
         slots = self._capsules.lost_slots()

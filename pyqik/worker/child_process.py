@@ -35,6 +35,8 @@ log = structlog.get_logger("pyqik")
 KILL_AFTER: Final = 2.0
 #: Seconds that a child has to end that was declared dead.
 SUPERSEDED_PATIENCE: Final = 5.0
+#: Seconds by which a child that has settled everything, but does not end, is killed sooner.
+KILL_SOONER: Final = 0.5
 
 
 class State(enum.Enum):
@@ -214,9 +216,9 @@ class ChildProcess:
                 self._lost = [entry for entry in self.entries() if entry.slot in message["slots"]]
             case "bye":
                 self._said_goodbye = True
-                if self.kill_at is None:
-                    # A thread that a job has left behind keeps Python from ending.
-                    self.kill_at = time.monotonic() + self.config.timeout + KILL_AFTER
+                # A thread that a job has left behind keeps Python from ending. There is nothing more to lose.
+                kill_at = time.monotonic() + self.config.timeout + KILL_AFTER if self.kill_at is None else self.kill_at
+                self.kill_at = kill_at - KILL_SOONER
 
     def _be_superseded(self) -> None:
         self.superseded = True

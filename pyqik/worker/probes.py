@@ -15,7 +15,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from pyqik.core.config import Config
 from pyqik.worker.child_process import ChildProcess, State
+from pyqik.worker.http import HttpServer
 from pyqik.worker.stuck import Stuck
 
 #: Seconds without a tick after which `/healthz` says that something is wrong.
@@ -43,6 +45,15 @@ class Probes(Collector):
         self._registry = CollectorRegistry()
         self._registry.register(self)
         self._ticked = time.monotonic()
+
+    def serve(self, config: Config) -> HttpServer | None:
+        """Answer at the address that `config` names; None if it wants no server. Raises: ConfigError."""
+        if config.port == 0:
+            return None
+        checks = {"/healthz": self.health, "/readyz": self.readiness}
+        server = HttpServer(config.host, config.port, checks, {"/metrics": self.metrics})
+        server.start()
+        return server
 
     def tick(self, now: float) -> None:
         """The main thread is alive."""

@@ -28,8 +28,8 @@ class Restarts:
         self._due.append(now + delay)
         return delay
 
-    def add_at_once(self, now: float) -> None:
-        """A child has ended that has done nothing wrong."""
+    def at_once(self, now: float) -> None:
+        """A child has ended that did nothing wrong; another one is started now."""
         self._due.append(now)
 
     def clear(self) -> None:

@@ -34,7 +34,6 @@ from pyqik.worker.crash import End
 from pyqik.worker.death_notices import DeathNotices
 from pyqik.worker.embedded import EmbeddedServer
 from pyqik.worker.guard import Guard
-from pyqik.worker.http import HttpServer
 from pyqik.worker.identity import make_identity
 from pyqik.worker.oom import OomWatch, find_counter
 from pyqik.worker.parts import Parts
@@ -54,6 +53,8 @@ Arguments = ParamSpec("Arguments")
 TICK: Final = 0.2
 #: Seconds for giving back after the last child was killed, and then for unregistering: the process ends anyway.
 LAST_WORDS: Final = 0.5
+#: The same for each of many children.
+LAST_WORD_EACH: Final = 0.05
 #: What `pyqik work` exits with when something could not be given back, and when a bug ended one of its own threads.
 EXIT_NOT_GIVEN_BACK, EXIT_PART_DIED = 1, 3
 
@@ -92,7 +93,7 @@ class Supervisor:
         self._tally = Tally()
         self._probes = Probes(lambda: list(self._children), self._stuck, self._tally)
         self._parts: Parts | None = None
-        self._http = self._serve_http()
+        self._http = self._probes.serve(config)
         self._guard = Guard(config, self._custody)
         threading.excepthook = self._on_thread_died
 
@@ -165,7 +166,9 @@ class Supervisor:
     @property
     def _give_up_at(self) -> float:
         """When to end although Redis has not taken everything back; never, unless told to stop."""
-        return math.inf if self._stop_deadline is None else self._stop_deadline + KILL_AFTER + LAST_WORDS
+        if self._stop_deadline is None:
+            return math.inf
+        return self._stop_deadline + KILL_AFTER + max(LAST_WORDS, LAST_WORD_EACH * self._config.processes)
 
     # Signals.
 
@@ -297,7 +300,7 @@ class Supervisor:
         now = time.monotonic()
         if child.superseded or child.exit_status == EXIT_SUPERSEDED:
             # It has done nothing wrong.
-            self._restarts.add_at_once(now)
+            self._restarts.at_once(now)
             return
         log.info("starting another child", delay=self._restarts.add(now - child.started, now))
 
@@ -366,15 +369,6 @@ class Supervisor:
     def _poke(self) -> None:
         if self._parts is not None:
             self._parts.heartbeat.poke()
-
-    def _serve_http(self) -> HttpServer | None:
-        if self._config.port == 0:
-            return None
-        probes = self._probes
-        checks = {"/healthz": probes.health, "/readyz": probes.readiness}
-        server = HttpServer(self._config.host, self._config.port, checks, {"/metrics": probes.metrics})
-        server.start()
-        return server
 
     # The end.
 

@@ -72,7 +72,7 @@ def test_hooks_run_around_the_jobs_in_each_child_and_never_in_the_supervisor(
     start_hooked: StartHooked, redis: redis_py.Redis, zoo: Zoo
 ) -> None:
     push(redis, *[payload("Zoo::Pass", jid=f"{number}") for number in range(10)])
-    work = start_hooked("--processes", "2")
+    work = start_hooked("--processes", "2", "-t", "20")
     work.wait_for_event("child ready", count=2)
     children = set(work.children)
     wait_until(lambda: len(zoo.ended()) == 10, 30, "all jobs have run")
@@ -210,7 +210,7 @@ def test_a_slow_quiet_hook_delays_neither_reports_nor_signals(
 
 def test_a_heartbeat_hook_that_hangs_delays_nothing(start_hooked: StartHooked, redis: redis_py.Redis, zoo: Zoo) -> None:
     push(redis, payload("Zoo::Pass", jid="job"))
-    work = start_hooked(slow="heartbeat")
+    work = start_hooked("-t", "20", slow="heartbeat")
     wait_for(zoo, "heartbeat")
 
     work.wait_for_event("done", jid="job")

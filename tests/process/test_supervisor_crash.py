@@ -32,7 +32,7 @@ def test_children_whose_supervisor_was_killed_give_their_jobs_back_and_end_withi
     work = start_work("--processes", "2", "-c", "2", "--async-concurrency", "2", "-t", "60")
     work.wait_for_event("child ready", count=2)
     unfinished = [payload(job_class, *arguments, jid=jid) for jid in jids(4, "a")]
-    waiting = [payload("Zoo::Pass", jid=jid) for jid in jids(3, "b")]
+    waiting = [payload(job_class, *arguments, jid=jid) for jid in jids(3, "b")]
     push(redis, *unfinished)
     zoo.wait_for_runs(4)
     push(redis, *waiting)

@@ -125,6 +125,19 @@ def test_what_was_started_as_it_landed_is_shown_before_it_has_a_token(broker: Br
     assert redis.llen(f"{landing}:a") == 2
 
 
+def test_what_has_a_token_that_its_process_has_not_heard_of_is_shown(broker: Broker, redis: redis_py.Redis) -> None:
+    """Others that nobody names merely wait for a slot: the one of the newest take is the one that runs."""
+    fill(redis, {"queue:a": [b"4", b"3", b"2", b"1"]})
+    (named,) = broker.exchange([], 1, ["a"], adopt=False, now=NOW).units
+    broker.exchange([], 1, ["a"], adopt=False, now=NOW)
+    broker.exchange([], 2, ["a"], adopt=False, now=NOW)
+
+    beat(redis, Running("t1", b"", 5), Running("t2", named.token, 6))
+
+    work = {tid: json.loads(entry)["payload"] for tid, entry in hash_of(redis, f"{IDENTITY}:work").items()}
+    assert work == {b"t1": "3", b"t2": "1"}
+
+
 def test_what_has_ended_is_no_longer_shown(broker: Broker, redis: redis_py.Redis) -> None:
     beat(redis, Running("t1", holding(broker, redis), 5))
 
