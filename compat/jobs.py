@@ -98,3 +98,11 @@ def hold_the_gil(seconds: int) -> None:
     """One long call in C with the GIL."""
     leave_evidence((seconds,))
     ctypes.PyDLL(None).sleep(seconds)
+
+
+@pyqik.job("Py::Crashing", queue=QUEUE, retry=2)
+def crashing(key: str) -> None:
+    """Crashes its process until `key` exists."""
+    if not shared_redis().exists(key):
+        ctypes.string_at(0)
+    leave_evidence((key,))

@@ -23,8 +23,9 @@ CHARGED = "a crash is charged to a job"
 
 
 def kill_everything(work: WorkProcess) -> None:
-    """What the death of its host is to a `pyqik work`."""
-    for pid in (work.pid, *work.children):
+    """What the death of its host is to a `pyqik work`: nobody gets to do anything about it."""
+    work.send(signal.SIGSTOP)
+    for pid in (*work.guardians, *work.children, work.pid):
         os.kill(pid, signal.SIGKILL)
     work.wait()
 
@@ -193,6 +194,45 @@ def test_what_waits_to_run_alone_survives_the_death_of_the_host(
 
     assert redis.zscore("pyqik:leases", custody) is not None
     assert sorted(next_in_queue(redis)) == sorted(suspects)
+
+
+def test_what_waits_to_run_alone_is_taken_over_by_others_when_its_lease_ends(
+    start_work: StartWork, redis: redis_py.Redis, zoo: Zoo
+) -> None:
+    work = start_work("-c", "5", modules=CRASHING, environment={"PYQIK_LEASE": "2"})
+    suspects = [payload("Zoo::Wait", "after", jid=jid) for jid in jids(4)]
+    push(redis, *suspects, payload("Crash::When", "segfault", "crash", jid="bad"))
+    zoo.wait_for_runs(5)
+    zoo.open_gate("crash")
+    zoo.wait_for_runs(6)
+    kill_everything(work)
+    zoo.open_gate("after")
+
+    other = start_work("-c", "5", modules=CRASHING, environment={"PYQIK_LEASE": "2"})
+
+    other.wait_for_event(POISON, jid="bad", timeout=60)
+    # One that has just ended runs again if its end was not written yet when another crashed.
+    wait_until(lambda: set(zoo.ended()) == set(jids(4)), 30)
+    assert zoo.overlaps() == []
+    other.end()
+
+
+def test_what_waits_to_run_alone_goes_back_when_the_supervisor_is_killed(
+    start_work: StartWork, redis: redis_py.Redis, zoo: Zoo
+) -> None:
+    work = start_work("-c", "5", modules=CRASHING)
+    suspects = [payload("Zoo::Wait", "never", jid=jid) for jid in jids(4)]
+    suspects.append(payload("Crash::When", "segfault", "crash", jid="bad"))
+    push(redis, *suspects)
+    zoo.wait_for_runs(5)
+    zoo.open_gate("crash")
+    zoo.wait_for_runs(6)
+
+    work.send(signal.SIGKILL)
+    work.wait()
+
+    wait_until(lambda: sorted(next_in_queue(redis)) == sorted(suspects), 30)
+    wait_until(lambda: not traces(redis), 30)
 
 
 @pytest.mark.parametrize("way", [signal.SIGTERM, signal.SIGTSTP])

@@ -112,8 +112,9 @@ class WorkProcess:
 
     @property
     def everybody(self) -> list[int]:
-        """The process ids of all that live: guardian, children, supervisor."""
-        return [pid for pid in (*self.guardians, *self.started_children, self.pid) if is_alive(pid)]
+        """The process ids of all that live: guardian, children, supervisor; of those that mean something here."""
+        others = [] if self._own_process_ids else [*self.guardians, *self.started_children]
+        return [pid for pid in (*others, self.pid) if is_alive(pid)]
 
     def send_to_everybody(self, number: signal.Signals) -> None:
         """Send a signal to all of them, as the end of the host would; the guardian first, which could do something."""
