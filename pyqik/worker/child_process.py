@@ -148,7 +148,7 @@ class ChildProcess:
             return None
         for message in self._channel.rest():
             self._note(message)
-        return End(status, self._said_goodbye or self.killed, self.entries(), self._overdue, self._lost)
+        return End(status, self._said_goodbye or self.killed or self.superseded, self.entries(), self._overdue, self._lost)
 
     @property
     def exit_status(self) -> int | None:
