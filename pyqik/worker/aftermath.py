@@ -30,9 +30,10 @@ log = structlog.get_logger("pyqik")
 PATIENCE: Final = 10.0
 
 
-def settings_line(config: Config) -> str:
-    """What `main` needs of the configuration, as one line."""
-    return json.dumps({"redis": config.redis, "log_level": config.log_level, "log_format": config.log_format})
+def settings_line(config: Config, custody: str) -> str:
+    """What `main` needs of the configuration, and the supervisor's custody, as one line."""
+    logging = {"log_level": config.log_level, "log_format": config.log_format}
+    return json.dumps({"redis": config.redis, "custody": custody, **logging})
 
 
 def main() -> int:
@@ -45,7 +46,7 @@ def main() -> int:
     identities = [identity for _, identity in children]
     log.error("the supervisor was killed; giving back what its children held", identities=identities, killed=killed)
     with open_redis(known["redis"]) as client:
-        left = give_back(client, identities, time.monotonic() + PATIENCE)
+        left = give_back(client, [*identities, known["custody"]], time.monotonic() + PATIENCE)
     if left:
         log.error("not everything could be given back; others do it when the leases end", identities=left)
     return 1 if left else 0

@@ -128,14 +128,10 @@ class Child:
             case "superseded":
                 self._capsules.probe()
             case "died":
-                del message["kind"]
+                death = Death(**{name: value for name, value in message.items() if name != "kind"})
                 # The author's code, which may take its time: this thread has to report.
-                threading.Thread(
-                    target=tell_of_death,
-                    args=[Death(**message), self._config.redis, self._capsules.handlers],
-                    name="pyqik-death",
-                    daemon=True,
-                ).start()
+                handlers = self._capsules.handlers
+                handlers.aside(lambda: tell_of_death(death, self._config.redis, handlers))
 
     def _quiet(self) -> None:
         if not self._capsules.is_quiet:

@@ -148,7 +148,8 @@ class ChildProcess:
             return None
         for message in self._channel.rest():
             self._note(message)
-        return End(status, self._said_goodbye or self.killed or self.superseded, self.entries(), self._overdue, self._lost)
+        expected = self._said_goodbye or self.killed or self.superseded
+        return End(status, expected, self.entries(), self._overdue, self._lost)
 
     @property
     def exit_status(self) -> int | None:

@@ -26,20 +26,21 @@ _AFTERMATH: Final = (sys.executable, "-m", "pyqik.worker.aftermath")
 class Guard:
     """See the module's docstring. All of it is called in the supervisor's main thread, and nothing blocks."""
 
-    def __init__(self, config: Config) -> None:
-        self._settings = f"settings {settings_line(config)}"
+    def __init__(self, config: Config, custody: str) -> None:
+        self._custody = custody
+        self._settings = f"settings {settings_line(config, custody)}"
         self._children: dict[int, str] = {}
         self._start()
+
+    def use(self, config: Config) -> None:
+        """From now on jobs are where `config` says."""
+        self._settings = f"settings {settings_line(config, self._custody)}"
+        self._tell(self._settings)
 
     @property
     def pid(self) -> int:
         """The guardian's process id."""
         return self._popen.pid
-
-    def use(self, config: Config) -> None:
-        """From now on jobs are where `config` says."""
-        self._settings = f"settings {settings_line(config)}"
-        self._tell(self._settings)
 
     def watch(self, pid: int, identity: str) -> None:
         """A child has been started."""

@@ -31,6 +31,7 @@ from pyqik.worker.board import Entry
 from pyqik.worker.child import EXIT_START_FAILED, EXIT_SUPERSEDED
 from pyqik.worker.child_process import KILL_AFTER, ChildProcess, State
 from pyqik.worker.crash import End
+from pyqik.worker.death_notices import DeathNotices
 from pyqik.worker.embedded import EmbeddedServer
 from pyqik.worker.guard import Guard
 from pyqik.worker.identity import make_identity
@@ -86,14 +87,14 @@ class Supervisor:
         self._exit_status = 0
         self._custody = make_identity(os.getpid())
         self._solo: SoloChildren[ChildProcess] = SoloChildren()
-        self._untold: list[Death] = []
+        self._deaths = DeathNotices()
         self._oom = OomWatch(find_counter())
         self._stuck = Stuck(self._describe)
         self._tally = Tally()
         self._probes = Probes(lambda: list(self._children), self._stuck, self._tally)
         self._parts: Parts | None = None
         self._http = self._probes.serve(config)
-        self._guard = Guard(config)
+        self._guard = Guard(config, self._custody)
         threading.excepthook = self._on_thread_died
 
     def run(self) -> int:
@@ -203,16 +204,16 @@ class Supervisor:
                         self._dump(child)
                 self._poke()
 
+    def _dump(self, child: ChildProcess) -> None:
+        child.dump()
+        self._stuck.dump(child, time.monotonic())
+
     def _on_superseded(self, identity: str) -> None:
         """Others took it for dead, as this process was frozen or cut off, and run its jobs again."""
         for child in self._children:
             if child.identity == identity:
                 log.error("the child was taken for dead; ending it", child=child.pid, identity=identity)
                 child.supersede()
-
-    def _dump(self, child: ChildProcess) -> None:
-        child.dump()
-        self._stuck.dump(child, time.monotonic())
 
     def _go_quiet(self) -> None:
         self._quiet = True
@@ -225,11 +226,13 @@ class Supervisor:
         self._poke()
 
     def _stop(self) -> None:
-        timeout = self._config.timeout
-        self._stop_deadline = time.monotonic() + timeout
+        self._stop_deadline = time.monotonic() + self._config.timeout
+        self._stop_children()
+
+    def _stop_children(self) -> None:
         self._go_quiet()
         for child in self._children:
-            child.stop(timeout)
+            child.stop(self._config.timeout)
 
     # Children.
 
@@ -260,7 +263,7 @@ class Supervisor:
             for _ in range(0 if self._quiet else child.config.processes - 1):
                 self._start_child()
         self._parts.heartbeat.add(child)
-        self._tell_of_deaths()
+        self._deaths.tell(self._children)
 
     def _on_ended(self, child: ChildProcess, end: End) -> None:
         self._children.remove(child)
@@ -315,15 +318,10 @@ class Supervisor:
             return
         solo = [child for child in self._children if child.is_solo]
         if len(solo) == len(self._children) and not self._restarts:
-            self._stop_the_rest()  # All others were stopped from the Web UI.
+            self._stop_children()  # All others were stopped from the Web UI.
         elif self._solo.is_wanted(solo, self._config.total_concurrency, now):
             self._start_child(solo=True)
         for child in self._solo.unneeded(solo, now):
-            child.stop(self._config.timeout)
-
-    def _stop_the_rest(self) -> None:
-        self._go_quiet()
-        for child in self._children:
             child.stop(self._config.timeout)
 
     def _release_suspects(self, parts: Parts) -> None:
@@ -336,14 +334,8 @@ class Supervisor:
 
     def _on_death(self, death: Death) -> None:
         self._tally.poison_pills += 1
-        self._untold.append(death)
-        self._tell_of_deaths()
-
-    def _tell_of_deaths(self) -> None:
-        """The next child that is ready calls the death handlers: no code of the author's runs here."""
-        ready = [child for child in self._children if child.state is State.READY and not child.is_solo]
-        while self._untold and ready:
-            ready[0].tell_of_death(self._untold.pop(0))
+        self._deaths.add(death)
+        self._deaths.tell(self._children)
 
     def _describe(self, child: ChildProcess, entry: Entry) -> None:
         if self._parts is not None:
@@ -392,7 +384,7 @@ class Supervisor:
             self._parts.stop(0.0 if self._unrecovered else LAST_WORDS)
         if self._http is not None:
             self._http.stop()
+        threading.excepthook = threading.__excepthook__
         # What could not be given back is left to the leases; children that are left, to the guardian.
         self._guard.end(in_order=not self._children)
-        threading.excepthook = threading.__excepthook__
         self._inbox.close()

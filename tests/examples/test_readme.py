@@ -121,8 +121,14 @@ def test_redis_is_read_as_shown(tmp_path: Path, redis: redis_py.Redis, capsys: p
     assert capsys.readouterr().out == "0 {}\n"
 
 
+def test_a_job_that_may_hang_is_declared_as_shown(tmp_path: Path) -> None:
+    run(blocks("python")[6], tmp_path)
+
+    assert registry.get("Reports::Render").options["stuck_after"] == 3600
+
+
 def test_every_python_block_has_a_test() -> None:
-    assert len(blocks("python")) == 6
+    assert len(blocks("python")) == 7
 
 
 def test_each_field_of_another_gem_that_is_told_of_is_tested() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pyqik
-from tests.support.jobs import GLANCE, _attended, _glance
+from tests.support.jobs import GLANCE, _attended, _glance, _zoo
 
 WAYS: dict[str, Callable[[], object]] = {
     "segfault": lambda: ctypes.string_at(0),
@@ -90,11 +90,9 @@ def leave_orphan() -> None:
         assert pid == 0
 
 
-@pyqik.events.on("job.died")
-def note_the_death(unit: object, error: BaseException) -> None:
+def note_the_death(payload: pyqik.Payload, error: BaseException) -> None:
     """Writes into the zoo's book that a death handler was called."""
-    from pyqik.wire.payload import decode
-    from tests.support.jobs import _zoo
+    _zoo().write(f"died-{type(error).__name__}", payload.jid)
 
-    raw: bytes = unit.raw  # type: ignore[attr-defined]  # the event's unit
-    _zoo().write(f"died-{type(error).__name__}", decode(raw).jid)
+
+pyqik.configure(pyqik.Config(death_handlers=[note_the_death]))

@@ -10,7 +10,7 @@ import redis as redis_py
 
 from pyqik.wire import custody as wire_custody
 from pyqik.wire import keys
-from pyqik.wire.broker import Broker, DeadLimits, Part, Place, UnitOfWork, recover
+from pyqik.wire.broker import Broker, DeadLimits, Place, UnitOfWork, recover
 from pyqik.wire.connection import open_redis
 from pyqik.wire.custody import CRASH_LIMIT, CRASH_WINDOW, Custody, dead_entries_at
 from tests.redis.wire.database import contents, fill
@@ -104,7 +104,7 @@ def test_a_solo_process_takes_from_the_custody_and_nothing_else(
 ) -> None:
     custody.detain(PROCESS, held)
     fill(redis, {"queue:a": [b"a3"]})
-    solo = Broker(open_redis(redis_url), "host:2:solo", DeadLimits(), Part(), CUSTODY)
+    solo = Broker(open_redis(redis_url), "host:2:solo", DeadLimits(), custody=CUSTODY)
 
     taken = [unit.raw for _ in range(6) for unit in solo.exchange([], 1, ["a", "b"], adopt=False, now=1.0).units]
 
