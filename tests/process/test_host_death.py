@@ -39,7 +39,9 @@ def own_redis(own_server: RedisServer) -> Iterator[redis_py.Redis]:
 
 
 def die(work: WorkProcess) -> None:
-    """The end of the host."""
+    """The end of the host: everybody at once, so that nobody sees another one die first."""
+    work.send(signal.SIGSTOP)
+    work.send_to_everybody(signal.SIGSTOP)
     work.send_to_everybody(signal.SIGKILL)
     work.wait()
     wait_until(lambda: not work.everybody)
@@ -134,7 +136,7 @@ def test_a_rescuer_that_was_frozen_steals_nothing_from_the_living(
 def test_after_redis_was_away_for_longer_than_the_lease_nobody_steals_and_nothing_is_repeated(
     start_work: StartWork, own_server: RedisServer, own_redis: redis_py.Redis, zoo: Zoo, outage: str
 ) -> None:
-    works = [start_work("-c", "1", url=own_server.url, environment=SHORT) for _ in range(5)]
+    works = [start_work("-c", "1", "-t", "20", url=own_server.url, environment=SHORT) for _ in range(5)]
     push(own_redis, *[payload("Zoo::Wait", "gate", jid=jid) for jid in jids(5)])
     zoo.wait_for_runs(5)
     leases: dict[bytes, float] = dict(own_redis.execute_command("ZRANGE", "pyqik:leases", 0, -1, "WITHSCORES"))

@@ -117,7 +117,7 @@ class WorkProcess:
         return [pid for pid in (*others, self.pid) if is_alive(pid)]
 
     def send_to_everybody(self, number: signal.Signals) -> None:
-        """Send a signal to all of them, as the end of the host would; the guardian first, which could do something."""
+        """Send a signal to all of them, the guardian first and the supervisor last."""
         for pid in self.everybody:
             os.kill(pid, number)
 
