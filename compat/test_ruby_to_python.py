@@ -181,8 +181,8 @@ def test_a_killed_child_is_replaced_and_its_job_runs_again(sidekiq: RealSidekiq,
     [process] = wait_until(lambda: [p for p in sidekiq.read("processes") if p["busy"] == 1], 15)
     sidekiq.redis.rpush(f"release:{jid}", "go")
     assert [run["jid"] for run in runs] == [jid, jid]
-    assert process["identity"] != worker.identity
-    assert len(sidekiq.read("processes")) == 1
+    # Where it runs alone, and the one that replaces the dead one.
+    assert worker.identity not in {each["identity"] for each in sidekiq.read("processes")} | {process["identity"]}
 
 
 @web_versions

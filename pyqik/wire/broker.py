@@ -192,6 +192,15 @@ class Broker:
         self._take_unanswered = False
         return Taken.read(replies[-1])
 
+    def connect(self) -> None:
+        """Open the connection, if it is closed, and teach the server the scripts. Raises: redis.RedisError.
+
+        A script that the server does not know would run after those that were sent behind it: what goes back to the
+        front would find that others have been taken before it.
+        """
+        if not self._line.connected:
+            self._line.call(*[("SCRIPT", "LOAD", script.text) for script in (SETTLE, TAKE)])
+
     def probe(self) -> None:
         """Ask whether this process still counts as alive. Raises: redis.RedisError; Superseded if it does not."""
         if self._call("HEXISTS", self._in_flight, "ended"):

@@ -167,6 +167,7 @@ class Fetcher:
         return self._finishing and not (self._held or self._waiting.armed or self._waiting.landed)
 
     def _round(self) -> None:
+        self._broker.connect()
         if self._until_probe() <= 0:
             self._probe()
         self._collect()

@@ -175,6 +175,8 @@ class Manager:
         """
         if self._one_at_a_time:
             return 0 if self._in_threads or self._on_loop else 1
+        if self._threads.backlog() > (ahead := self._prefetch()) // 2 and ahead:
+            return 0  # Few round trips with many units each.
         threads, tasks = self._room_in_threads(), self._room_on_loop()
         if threads and tasks:
             return min(threads, tasks)
@@ -192,6 +194,8 @@ class Manager:
         """Open each unit and give it to a thread or to the loop."""
         plain: list[Run] = []
         tasks: list[Run] = []
+        # Asked once: of two jobs of a kind the later one must not find room that the earlier one did not.
+        most_in_threads = self._concurrency + self._prefetch() if self._is_mixed else math.inf
         for unit in units:
             run = self._processor.open(unit)
             if isinstance(run, Outcome):
@@ -202,7 +206,7 @@ class Manager:
                     tasks.append(run)
                 else:
                     self._give_back(unit)
-            elif not self._is_mixed or self._in_threads < self._concurrency + self._prefetch():
+            elif self._in_threads < most_in_threads:
                 self._in_threads += 1
                 plain.append(run)
             else:
@@ -251,10 +255,7 @@ class Manager:
     def _room_in_threads(self) -> int:
         if self._registry.has_async and not self._registry.has_plain:
             return TAKE_LIMIT  # Whatever comes, it is not for a thread.
-        ahead = self._prefetch()
-        if ahead and self._threads.backlog() > ahead // 2:
-            return 0  # Few round trips with many units each.
-        return max(0, min(self._concurrency + ahead - self._in_threads, TAKE_LIMIT))
+        return max(0, min(self._concurrency + self._prefetch() - self._in_threads, TAKE_LIMIT))
 
     def _room_on_loop(self) -> int:
         if not self._registry.has_async:

@@ -326,7 +326,8 @@ class Supervisor:
 
     def _release_suspects(self, parts: Parts) -> None:
         """Give back what waits to run alone: this process will not run it any more."""
-        self._unrecovered.add(self._custody)
+        if self._tally.crashes:
+            self._unrecovered.add(self._custody)
         parts.recovery.release_suspects(lambda: self._tell(lambda: self._unrecovered.discard(self._custody)))
 
     def _on_waiting(self, count: int) -> None:

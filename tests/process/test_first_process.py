@@ -109,7 +109,8 @@ def test_orphans_of_jobs_are_reaped_and_the_end_of_a_child_is_still_noticed(
 
     work.wait_for_event("child ended", how="SIGSEGV")
     work.wait_for_event("child ready", count=2)
-    wait_until(lambda: len(children_of(supervisor)) == 1, message="no orphan and no zombie is left")
+    # The guardian, the new child, and the one in which what ran at the crash runs alone; that one ends.
+    wait_until(lambda: len(children_of(supervisor)) == 2, 20, "no orphan and no zombie is left")
     os.kill(supervisor, signal.SIGTERM)
     assert work.wait() == 0
 
