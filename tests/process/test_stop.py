@@ -175,7 +175,8 @@ def test_two_children_stop_as_one(start_work: StartWork, redis: redis_py.Redis, 
     assert watch.seconds < 1 + GRACE
     assert work.status == 0
     assert sorted(next_in_queue(redis)[:6]) == sorted(unfinished)
-    assert next_in_queue(redis)[6:] == waiting
+    # Each child looks among them for what its event loop could run, and puts them back: in no order between the two.
+    assert sorted(next_in_queue(redis)[6:]) == waiting
     assert traces(redis) == {}
     assert work.children == []
 
