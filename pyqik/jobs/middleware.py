@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Final, TypeAlias
 
 from pyqik.core.errors import PyqikError
+from pyqik.core.functions import name_of
 from pyqik.wire.payload import Payload
 
 #: Around the writing of a payload, before it is sent. May change the payload; returning without yielding drops it.
@@ -95,7 +96,7 @@ def _started(middleware: Middleware, payload: Payload) -> Iterator[None]:
     generator = middleware(payload)
     if not hasattr(generator, "throw"):
         raise PyqikError(
-            f"the middleware {_name(middleware)} returned {type(generator).__name__}; write it as a generator: "
+            f"the middleware {name_of(middleware)} returned {type(generator).__name__}; write it as a generator: "
             f"a function with one `yield` where the job or the push happens"
         )
     return generator
@@ -118,8 +119,4 @@ def _left(generator: Iterator[None], error: BaseException | None) -> BaseExcepti
     except BaseException as raised:
         return raised
     generator.close()  # type: ignore[attr-defined]  # likewise
-    return PyqikError(f"the middleware {_name(generator)} yielded twice; it must yield once")
-
-
-def _name(thing: object) -> str:
-    return str(getattr(thing, "__qualname__", None) or type(thing).__qualname__)
+    return PyqikError(f"the middleware {name_of(generator)} yielded twice; it must yield once")

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import redis
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from pyqik.core.errors import PyqikError
 from pyqik.wire import keys
-from pyqik.wire.connection import Command, Line, Script
+from pyqik.wire.connection import Call, Command, Line, Script
 
 TAKE: Final = Script("take")
 SETTLE: Final = Script("settle")
@@ -30,6 +30,15 @@ TOMBSTONE: Final = 86_400
 
 class Superseded(PyqikError):
     """Somebody else gave this process's jobs back, taking it for dead: it must run none of them any more."""
+
+    def __init__(self, identity: str) -> None:
+        super().__init__(f"{identity} was declared dead and its jobs were given back")
+
+    @staticmethod
+    def check(error: RedisError, identity: str) -> None:
+        """Raise it if that is what `error`, the answer of a script to the process `identity`, says."""
+        if str(error).startswith("STALE"):
+            raise Superseded(identity) from None
 
 
 @dataclass(slots=True, eq=False)
@@ -165,13 +174,13 @@ class Broker:
 
         Raises: redis.RedisError, of which the connection errors leave open what has run; Superseded.
         """
-        calls: list[_Call] = []
+        calls: list[Call] = []
         gone = [unit.token for unit, place in endings if place is GONE]
         moved = [(unit, place) for unit, place in endings if place is not GONE]
         if gone:
-            calls.append(_Call(("HDEL", self._in_flight, *gone)))
+            calls.append(Call(("HDEL", self._in_flight, *gone)))
         if moved:
-            calls.append(_Call.of(SETTLE, self._settle_keys, self._settle_arguments(moved, now)))
+            calls.append(SETTLE.call(self._settle_keys, self._settle_arguments(moved, now)))
         taking = bool(queues) and (count > 0 or adopt or bool(started) or self._take_unanswered)
         if taking:
             if not self._take_unanswered:
@@ -181,10 +190,10 @@ class Broker:
             arguments += (self.identity, self._lease)
             for queue in queues:
                 arguments += (queue, started.get(queue, 0))
-            calls.append(_Call.of(TAKE, self._take_keys(queues), arguments))
+            calls.append(TAKE.call(self._take_keys(queues), arguments))
         if not calls:
             return NOTHING
-        replies = self._replies(calls)
+        replies = self._run(calls)
         settled = replies[:-1] if taking else replies
         self.refused = sum(reply if isinstance(reply, int) else sum(reply) for reply in settled) < len(endings)
         if not taking:
@@ -204,7 +213,7 @@ class Broker:
     def probe(self) -> None:
         """Ask whether this process still counts as alive. Raises: redis.RedisError; Superseded if it does not."""
         if self._call("HEXISTS", self._in_flight, "ended"):
-            raise self._superseded()
+            raise Superseded(self.identity)
         self.refused = False
 
     def held(self) -> list[bytes]:
@@ -237,25 +246,15 @@ class Broker:
         self._line.close()
 
     def _call(self, *command: bytes | str | int | float) -> Any:
-        reply = self._line.call(command)[0]
-        if isinstance(reply, RedisError):
-            raise reply
-        return reply
+        return self._run([Call(command)])[0]
 
-    def _replies(self, calls: Sequence[_Call]) -> list[Any]:
-        replies = self._line.call(*[call.command for call in calls])
-        for index, reply in enumerate(replies):
-            if isinstance(reply, NoScriptError):
-                replies[index] = self._line.call(calls[index].in_full)[0]
+    def _run(self, calls: Sequence[Call]) -> list[Any]:
+        replies = self._line.run(*calls)
         for reply in replies:
-            if isinstance(reply, ResponseError) and str(reply).startswith("STALE"):
-                raise self._superseded()
             if isinstance(reply, RedisError):
+                Superseded.check(reply, self.identity)
                 raise reply
         return replies
-
-    def _superseded(self) -> Superseded:
-        return Superseded(f"{self.identity} was declared dead and its jobs were given back")
 
     def _settle_arguments(self, moved: Sequence[tuple[UnitOfWork, Place]], now: float) -> Command:
         arguments: list[bytes | str | int | float] = [now - self._limits.max_age, self._limits.most_entries]
@@ -274,16 +273,6 @@ class Broker:
 
     def _landing(self, queue: str) -> str:
         return keys.landing(self.identity, self._part.capsule, queue)
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    command: Command
-    in_full: Command = ()
-
-    @classmethod
-    def of(cls, script: Script, names: Sequence[str], arguments: Command) -> _Call:
-        return cls(script.command(names, arguments), script.command_in_full(names, arguments))
 
 
 class Waiter:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
@@ -28,6 +29,14 @@ REPLY_TIMEOUT: Final = 10.0
 Command = Sequence[bytes | str | int | float]
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A command, and what is sent in its place if it names a script that the server does not know yet."""
+
+    command: Command
+    in_full: Command = ()
+
+
 class Script:
     """A Lua file of `pyqik/wire/lua`, called by its digest and sent in full when the server does not know it yet."""
 
@@ -35,27 +44,26 @@ class Script:
         self.text: Final = resources.files("pyqik.wire").joinpath("lua", f"{name}.lua").read_text("utf-8")
         self.sha: Final = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
-    def command(self, keys: Sequence[str], arguments: Command) -> Command:
-        """The command that runs it by digest."""
-        return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
-
-    def command_in_full(self, keys: Sequence[str], arguments: Command) -> Command:
-        """The command that runs it and teaches it to the server."""
-        return ("EVAL", self.text, len(keys), *keys, *arguments)
+    def call(self, keys: Sequence[str], arguments: Command) -> Call:
+        """What runs it."""
+        rest = (len(keys), *keys, *arguments)
+        return Call(("EVALSHA", self.sha, *rest), ("EVAL", self.text, *rest))
 
     def run(self, client: redis.Redis, keys: Sequence[str], arguments: Command) -> Any:
         """Run it on `client`. Raises: redis.RedisError."""
+        call = self.call(keys, arguments)
         try:
-            return client.execute_command(*self.command(keys, arguments))
+            return client.execute_command(*call.command)
         except NoScriptError:
-            return client.execute_command(*self.command_in_full(keys, arguments))
+            return client.execute_command(*call.in_full)
 
     async def run_async(self, client: redis.asyncio.Redis, keys: Sequence[str], arguments: Command) -> Any:
         """Run it on an asyncio `client`. Raises: redis.RedisError."""
+        call = self.call(keys, arguments)
         try:
-            return await client.execute_command(*self.command(keys, arguments))
+            return await client.execute_command(*call.command)
         except NoScriptError:
-            return await client.execute_command(*self.command_in_full(keys, arguments))
+            return await client.execute_command(*call.in_full)
 
 
 def open_redis(url: str) -> redis.Redis:
@@ -135,6 +143,14 @@ class Line:
         self.connect()
         self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
         return [self._reply() for _ in commands]
+
+    def run(self, *calls: Call) -> list[Any]:
+        """The same as `call`, for commands of which some are scripts; one that was not known runs after the others."""
+        replies = self.call(*[call.command for call in calls])
+        for index, reply in enumerate(replies):
+            if isinstance(reply, NoScriptError):
+                replies[index] = self.call(calls[index].in_full)[0]
+        return replies
 
     def send(self, command: Command) -> None:
         """Send one command without waiting for its reply."""

@@ -19,14 +19,12 @@ from pyqik.wire import keys
 from pyqik.wire.broker import DeadLimits
 from pyqik.wire.connection import Script
 from pyqik.wire.job_record import JobRecord
-from pyqik.wire.payload import dead_entry, patch
+from pyqik.wire.payload import COUNT_LIMIT, dead_entry, patch
 from pyqik.wire.schedule import PROMOTE
 
 PAGE: Final = Script("set_page")
 #: Entries that are read, or moved, in one round trip.
 PAGE_SIZE: Final = 100
-#: A payload's own count is believed up to here.
-_COUNT_LIMIT: Final = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ class _Source:
             # Float seconds: the only form that Sidekiq 6, 7 and 8 all read.
             changes: dict[str, Any] = {"enqueued_at": now}
             count = job.retry_count
-            if give_back_a_retry and count is not None and abs(count) < _COUNT_LIMIT:
+            if give_back_a_retry and count is not None and abs(count) < COUNT_LIMIT:
                 changes["retry_count"] = count - 1
             arguments += (job.raw, job.queue, patch(job.raw, changes), "")
         return self._move(arguments)

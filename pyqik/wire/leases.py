@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
 from pyqik.wire import keys
-from pyqik.wire.connection import Command, Line, Script
+from pyqik.wire.connection import Call, Line, Script
 
 LOOK: Final = Script("look")
 DECLARE_DEAD: Final = Script("declare_dead")
@@ -53,12 +53,7 @@ class Leases:
 
         Raises: redis.RedisError, also where Redis would refuse a heartbeat.
         """
-        arguments: Command = (ahead,)
-        reply, info = self._call(
-            LOOK.command((keys.LEASES,), arguments),
-            ("INFO", "server"),
-            in_full=LOOK.command_in_full((keys.LEASES,), arguments),
-        )
+        reply, info = self._run(LOOK.call((keys.LEASES,), (ahead,)), Call(("INFO", "server")))
         now, *flat = reply
         ends = {flat[i].decode("utf-8", "replace"): float(flat[i + 1]) for i in range(0, len(flat), 2)}
         return Look(float(now), _run_id(info), ends)
@@ -66,22 +61,17 @@ class Leases:
     def declare_dead(self, identity: str, end: float) -> Verdict:
         """Declare `identity` dead if its lease still ends at `end`, and that is past. Raises: redis.RedisError."""
         names = (keys.LEASES, keys.in_flight(identity))
-        arguments: Command = (identity, repr(end))
-        (reply,) = self._call(
-            DECLARE_DEAD.command(names, arguments), in_full=DECLARE_DEAD.command_in_full(names, arguments)
-        )
+        (reply,) = self._run(DECLARE_DEAD.call(names, (identity, repr(end))))
         return Verdict(reply)
 
     def close(self) -> None:
         """Close the connection; the next call opens it again."""
         self._line.close()
 
-    def _call(self, *commands: Command, in_full: Command) -> list[Any]:
-        """The replies to a script, given in full too, and to what follows it; only the script's must be no error."""
+    def _run(self, *calls: Call) -> list[Any]:
+        """The replies to a script and to what follows it; only the script's must be no error."""
         try:
-            replies = self._line.call(*commands)
-            if isinstance(replies[0], NoScriptError):
-                replies[0] = self._line.call(in_full)[0]
+            replies = self._line.run(*calls)
             if isinstance(replies[0], RedisError):
                 raise replies[0]
         except BaseException:

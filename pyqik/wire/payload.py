@@ -22,6 +22,8 @@ MAX_NESTING: Final = 100
 INVALID_PAYLOAD_CLASS: Final = "pyqik::InvalidPayload"
 #: Epoch milliseconds, some 30,000 years from now: a larger timestamp is none.
 TIMESTAMP_LIMIT: Final = 1e15
+#: A payload's own count is believed up to here; beyond a few thousand digits it could not be written back.
+COUNT_LIMIT: Final = 2**53
 
 _Default = TypeVar("_Default")
 

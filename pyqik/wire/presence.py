@@ -123,8 +123,7 @@ def beat(
     try:
         signal = BEAT.run(client, names, arguments)
     except ResponseError as error:
-        if str(error).startswith("STALE"):
-            raise Superseded(f"{identity} was declared dead and its jobs were given back") from None
+        Superseded.check(error, identity)
         raise
     return None if signal is None else signal.decode()
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Final, cast
 
 from pyqik.core.clock import Clock
 from pyqik.core.config import Config
@@ -32,6 +32,9 @@ from pyqik.worker.metrics import ExecutionCounter
 from pyqik.worker.processor import Policy, Processor
 from pyqik.worker.queue_order import QueueOrder
 from pyqik.worker.runners import EventLoop
+
+#: How often jobs are interrupted whose outcomes nobody could write any more, a second apart.
+LAST_INTERRUPTS: Final = 3
 
 
 class Capsules:
@@ -62,15 +65,7 @@ class Capsules:
         self._board = Board(sum(part.concurrency + part.async_concurrency for part in parts), board_fileno)
         #: What the author wants to be called when a job fails or dies.
         self.handlers = Handlers(config.error_handlers, config.death_handlers)
-        policy = Policy(
-            # Config leaves open what a middleware is called with: it holds those of two kinds.
-            middleware=cast(Sequence[ServerMiddleware], config.server_middleware),
-            max_retries=config.max_retries,
-            log_arguments=config.log_arguments,
-            default_retry=config.default_job_options.get("retry", True),
-            handlers=self.handlers,
-        )
-        processor = Processor(registry, policy, clock, stopping=lambda: self._quiet)
+        processor = Processor(registry, _policy(config, self.handlers), clock, stopping=lambda: self._quiet)
         limits = DeadLimits(config.dead_max_jobs, config.dead_timeout)
         self._managers: list[Manager] = []
         first_slot = 0
@@ -118,6 +113,17 @@ class Capsules:
         """Raise `Shutdown` in every running job; as each ends, it is given back."""
         for manager in self._managers:
             manager.interrupt()
+
+    def unwind(self) -> bool:
+        """Finish, and interrupt every running job until it ends: nobody could write its outcome any more. Takes some
+        seconds at most; whether all of them have ended.
+        """
+        self.finish()
+        for _ in range(LAST_INTERRUPTS):
+            self.interrupt()
+            if self.join(1.0):
+                return True
+        return False
 
     def probe(self) -> None:
         """Ask Redis now whether this process still counts as alive; if it does not, they end, and not cleanly."""
@@ -173,3 +179,14 @@ class Capsules:
             last = self._unended == 0
         if last or not clean:
             self._on_end(clean)
+
+
+def _policy(config: Config, handlers: Handlers) -> Policy:
+    return Policy(
+        # Config leaves open what a middleware is called with: it holds those of two kinds.
+        middleware=cast(Sequence[ServerMiddleware], config.server_middleware),
+        max_retries=config.max_retries,
+        log_arguments=config.log_arguments,
+        default_retry=config.default_job_options.get("retry", True),
+        handlers=handlers,
+    )

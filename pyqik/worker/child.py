@@ -53,8 +53,6 @@ SWITCH_INTERVAL: Final = 0.0002
 EXIT_OK, EXIT_START_FAILED, EXIT_ENGINE_DIED, EXIT_SUPERSEDED = 0, 2, 3, 4
 #: Seconds that interrupted jobs have to end when the supervisor is gone.
 ORPHAN_PATIENCE: Final = 2.0
-#: How often jobs are interrupted that nobody could settle any more, a second apart, before the process ends regardless.
-LAST_INTERRUPTS: Final = 3
 
 
 class Child:
@@ -169,12 +167,7 @@ class Child:
         if self._capsules.superseded:
             events.emit("process.superseded", identity=self._identity)
             self._channel.send("superseded")
-        self._capsules.finish()
-        for _ in range(LAST_INTERRUPTS):
-            self._capsules.interrupt()
-            if self._capsules.join(1.0):
-                return True
-        return False
+        return self._capsules.unwind()
 
     def _look_for_lost_threads(self) -> None:
         slots = self._capsules.lost_slots()

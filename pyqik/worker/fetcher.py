@@ -32,8 +32,6 @@ IDLE_TAKE: Final = 2.0
 PREFETCH_PATIENCE: Final = 0.05
 #: Seconds between two attempts while Redis is away: the first, and the longest.
 RECONNECT: Final = (0.1, 1.0)
-
-
 #: Seconds between two probes: a third of a lease.
 PROBE_INTERVAL: Final = 10.0
 

@@ -39,8 +39,6 @@ log = structlog.get_logger("pyqik")
 
 #: Seconds that interrupted jobs have to end before they are given back all the same.
 UNWIND: Final = 3.0
-#: How often jobs are interrupted that nobody could settle any more, a second apart.
-LAST_INTERRUPTS: Final = 3
 
 
 class Launcher:
@@ -159,12 +157,7 @@ class Launcher:
                 self._engine = self._build()
                 log.warning("going on under a new name", was=engine.info.identity, identity=self.identity)
                 self._start_engine()
-        engine.capsules.finish()
-        for _ in range(LAST_INTERRUPTS):
-            engine.capsules.interrupt()
-            if engine.capsules.join(1.0):
-                break
-        else:
+        if not engine.capsules.unwind():
             log.error("jobs that others run again do not end", running=len(engine.capsules.running()))
         self._give_back(engine)
 

@@ -37,8 +37,6 @@ SHORT: Final = 0.0002
 LOOK_AGAIN: Final = 0.001
 #: Weight of the newest job in the measured pace.
 PACE_WEIGHT: Final = 0.05
-
-
 #: Units that are taken at a time: a script over more would make everybody else wait for Redis.
 TAKE_LIMIT: Final = 250
 #: Seconds after which what has ended is settled, while there is enough to do locally.
@@ -184,11 +182,11 @@ class Manager:
 
     def stuck_queues(self) -> Collection[str]:
         """The queues of which nothing is to be taken now: the kind of their next job has no room."""
-        if not self._stuck or (self._room_in_threads() and self._room_on_loop()):
+        if not self._stuck:
             return ()
         since = time.monotonic() - OVERTAKE_INTERVAL
         self._stuck = {queue: at for queue, at in self._stuck.items() if at > since}
-        return self._stuck
+        return () if self._room_in_threads() and self._room_on_loop() else self._stuck
 
     def hand_out(self, units: Sequence[UnitOfWork]) -> None:
         """Open each unit and give it to a thread or to the loop."""

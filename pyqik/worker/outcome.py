@@ -20,7 +20,7 @@ from pyqik.core.errors import Discard, Interruption, InvalidPayload, JobNotRegis
 from pyqik.jobs.definition import DISCARD, KILL, RetryDecision
 from pyqik.wire import keys
 from pyqik.wire.broker import FRONT, GONE, Place, UnitOfWork
-from pyqik.wire.payload import Payload, dead_entry, decode, patch, seconds
+from pyqik.wire.payload import COUNT_LIMIT, Payload, dead_entry, decode, patch, seconds
 
 #: Characters of an error message that are stored, as in Sidekiq.
 MESSAGE_LIMIT: Final = 10_000
@@ -32,8 +32,6 @@ BACKOFF_LIMIT: Final = 133
 DELAY_LIMIT: Final = 316_000_000.0
 #: Seconds until the retry of a job whose end could not be judged.
 UNDECIDED_DELAY: Final = 60.0
-#: A payload's own count is believed up to here; beyond a few thousand digits it could not be written back.
-COUNT_LIMIT: Final = 2**53
 
 
 class Ending(enum.Enum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections import Counter
@@ -129,6 +130,31 @@ def declare_note(book: Book) -> None:
     @pyqik.job("Note")
     def note(number: Any) -> None:
         book.note(number)
+
+
+def declare_gated(gate: Gate, name: str = "Gated") -> None:
+    """Register the job `Gated`, or `name`, which waits at the gate."""
+
+    @pyqik.job(name)
+    def gated(number: int) -> None:
+        gate.pass_through()
+
+
+def declare_endless(book: Book) -> None:
+    """Register `Spins`, a plain job, and `Forever`, an async one: each notes its argument, and runs until it is
+    interrupted.
+    """
+
+    @pyqik.job("Spins")
+    def spins(number: int) -> None:
+        book.note(number)
+        while True:
+            threading.Event().wait(0.001)
+
+    @pyqik.job("Forever")
+    async def forever(number: int) -> None:
+        book.note(number)
+        await asyncio.Event().wait()
 
 
 def payload(number: Any, job_class: str = "Note", **fields: Any) -> bytes:

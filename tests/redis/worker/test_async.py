@@ -14,7 +14,8 @@ import structlog
 
 import pyqik
 from pyqik.worker import loop_watch
-from tests.redis.worker.engine import Book, Gate, declare_note, left_behind, push, running, waiting
+from pyqik.worker.fetcher import IDLE_TAKE
+from tests.redis.worker.engine import Book, Gate, declare_gated, declare_note, left_behind, push, running, waiting
 from tests.support.wait import wait_until
 
 
@@ -78,22 +79,20 @@ def test_full_threads_do_not_hold_up_async_jobs_of_the_same_queue(
     redis_url: str, redis: redis_py.Redis, book: Book, crowd: Crowd
 ) -> None:
     gate = Gate()
-
-    @pyqik.job("Gated")
-    def gated(number: int) -> None:
-        gate.pass_through()
-
+    declare_gated(gate)
     push(redis, "a", range(2), "Gated")
     push(redis, "a", range(10, 15), "Gated")
     push(redis, "a", range(100, 120), "Join")
 
-    with running(redis_url, "a", concurrency=2):
+    with running(redis_url, "a", concurrency=2) as launcher:
         gate.wait_for_arrivals(2)
         wait_until(lambda: crowd.size == 20, message="the async ones run")
         assert waiting(redis, "a") == list(range(10, 15))
         crowd.let_go()
         gate.open()
         book.wait_settled(27)
+        [manager] = launcher._engine.capsules._managers
+        wait_until(lambda: manager.rest() == IDLE_TAKE, message="it sleeps as long as if nothing had been in the way")
 
     assert left_behind(redis) == {}
 
@@ -212,11 +211,7 @@ def test_a_plain_job_that_lands_while_all_threads_are_busy_goes_back_to_its_plac
     redis_url: str, redis: redis_py.Redis, book: Book, crowd: Crowd
 ) -> None:
     gate = Gate()
-
-    @pyqik.job("Gated")
-    def gated(number: int) -> None:
-        gate.pass_through()
-
+    declare_gated(gate)
     with running(redis_url, "a", concurrency=2):
         push(redis, "a", range(2), "Gated")
         gate.wait_for_arrivals(2)

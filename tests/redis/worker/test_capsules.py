@@ -7,21 +7,15 @@ import threading
 import redis as redis_py
 
 import pyqik
-from tests.redis.worker.engine import Book, Gate, declare_note, left_behind, push, running, waiting
+from tests.redis.worker.engine import Book, Gate, declare_gated, declare_note, left_behind, push, running, waiting
 from tests.support.wait import wait_until
-
-
-def gated(gate: Gate) -> None:
-    @pyqik.job("Gated")
-    def wait(number: int) -> None:
-        gate.pass_through()
 
 
 def test_a_capsule_whose_threads_are_all_busy_holds_up_no_other(
     redis_url: str, redis: redis_py.Redis, book: Book
 ) -> None:
     gate = Gate()
-    gated(gate)
+    declare_gated(gate)
     declare_note(book)
     push(redis, "slow", range(5), "Gated")
     push(redis, "quick", range(100, 200))
@@ -39,7 +33,7 @@ def test_a_capsule_whose_threads_are_all_busy_holds_up_no_other(
 
 def test_a_capsule_takes_from_its_own_queues_alone(redis_url: str, redis: redis_py.Redis, book: Book) -> None:
     gate = Gate()
-    gated(gate)
+    declare_gated(gate)
     reports = pyqik.Capsule(name="reports", queues=["slow"], concurrency=3)
     push(redis, "own", range(3), "Gated")
 

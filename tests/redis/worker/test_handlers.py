@@ -12,7 +12,7 @@ import pytest
 import redis as redis_py
 
 import pyqik
-from tests.redis.worker.engine import Book, left_behind, payload, push, running, waiting
+from tests.redis.worker.engine import Book, declare_endless, left_behind, payload, push, running, waiting
 from tests.support.running import run_queued
 from tests.support.wait import wait_until
 
@@ -236,17 +236,7 @@ def test_broken_handlers_change_nothing_about_the_outcome(diary: Diary, redis_ur
 def test_an_interruption_calls_no_handler(
     kind: str, diary: Diary, book: Book, redis_url: str, redis: redis_py.Redis
 ) -> None:
-    @pyqik.job("Spins")
-    def spins(number: int) -> None:
-        book.note(number)
-        while True:
-            threading.Event().wait(0.001)
-
-    @pyqik.job("Forever")
-    async def forever(number: int) -> None:
-        book.note(number)
-        await asyncio.Event().wait()
-
+    declare_endless(book)
     push(redis, "a", [1], "Spins" if kind == "thread" else "Forever")
     with running(redis_url, "a", timeout=0.1, **diary.handlers):
         wait_until(lambda: book.order, message="it runs")

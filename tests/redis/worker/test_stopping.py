@@ -17,7 +17,17 @@ from pyqik.worker.board import Board
 from pyqik.worker.outcome import Ending, Outcome
 from pyqik.worker.processor import Policy, Processor, Run
 from pyqik.worker.runners import AsyncRunner, EventLoop, ThreadRunner
-from tests.redis.worker.engine import Book, Gate, left_behind, payload, push, running, waiting
+from tests.redis.worker.engine import (
+    Book,
+    Gate,
+    declare_endless,
+    declare_gated,
+    left_behind,
+    payload,
+    push,
+    running,
+    waiting,
+)
 from tests.support.wait import wait_until
 
 
@@ -113,17 +123,7 @@ def test_a_plain_job_that_outlives_the_timeout_is_interrupted_and_given_back_unc
 
 
 def test_both_kinds_are_interrupted_together(redis_url: str, redis: redis_py.Redis, book: Book) -> None:
-    @pyqik.job("Spins")
-    def spins(number: int) -> None:
-        book.note(number)
-        while True:
-            threading.Event().wait(0.001)
-
-    @pyqik.job("Forever")
-    async def forever(number: int) -> None:
-        book.note(number)
-        await asyncio.Event().wait()
-
+    declare_endless(book)
     push(redis, "a", [1, 2], "Spins")
     push(redis, "b", [3, 4], "Forever")
     with running(redis_url, "a", "b", timeout=0.1, concurrency=3) as launcher:
@@ -292,11 +292,7 @@ def test_an_interruption_hits_the_run_that_it_was_meant_for_and_never_the_next(p
 
 def test_what_no_thread_has_started_is_taken_back_newest_first_and_the_rest_runs(processor: Processor) -> None:
     gate = Gate()
-
-    @pyqik.job("Gated")
-    def gated(number: int) -> None:
-        gate.pass_through()
-
+    declare_gated(gate)
     told = Told()
     runner = ThreadRunner(1, processor, told, Board(1))
     runner.start()

@@ -13,16 +13,10 @@ import pyqik
 from pyqik.jobs.definition import JobDefinition
 from pyqik.worker.fetcher import IDLE_TAKE
 from tests.redis.wire.database import contents
-from tests.redis.worker.engine import Book, Gate, left_behind, payload, push, running, waiting
+from tests.redis.worker.engine import Book, Gate, declare_gated, left_behind, payload, push, running, waiting
 from tests.support.wait import wait_until
 
 TWENTY = [f"q{number}" for number in range(20)]
-
-
-def declare_gated(gate: Gate, name: str = "Gated") -> None:
-    @pyqik.job(name)
-    def gated(number: int) -> None:
-        gate.pass_through()
 
 
 def test_what_waits_is_run_in_the_order_of_pushing(redis_url: str, redis: redis_py.Redis, book: Book) -> None:

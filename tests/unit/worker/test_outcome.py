@@ -15,10 +15,9 @@ import pytest
 from pyqik.core.errors import Discard, InvalidPayload, JobNotRegistered, Kill, PoisonPill, RetryIn, Shutdown
 from pyqik.jobs.definition import DISCARD, KILL
 from pyqik.wire.broker import FRONT, GONE, UnitOfWork
-from pyqik.wire.payload import decode
+from pyqik.wire.payload import COUNT_LIMIT, decode
 from pyqik.worker.outcome import (
     BACKOFF_LIMIT,
-    COUNT_LIMIT,
     DELAY_LIMIT,
     MESSAGE_LIMIT,
     Ending,
