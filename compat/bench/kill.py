@@ -35,13 +35,13 @@ def _round(arena: Arena, side: Side) -> machine.Row:
     arena.release()
     with started(side, told) as first:
         _until_ran(arena, CHILD_AT, first)
-        in_flight = [_kill(arena, _child_of(first))]
+        in_flight = [_kill(arena, *_children_of(first))]
         _until_ran(arena, SUPERVISOR_AT, first)
-        orphan = _child_of(first)
+        orphans = _children_of(first)
         in_flight.append(_kill(arena, first.pid))
-        # Without a supervisor the child gives its jobs back by itself; a new `pyqik work` goes on meanwhile.
+        # Without a supervisor the children give their jobs back by themselves; a new `pyqik work` goes on meanwhile.
         with started(side, told) as second:
-            wait_for(lambda: not _lives(orphan), TIMEOUT, f"the orphan {orphan} has ended", second)
+            wait_for(lambda: not any(map(_lives, orphans)), TIMEOUT, f"the orphans {orphans} have ended", second)
             _until_ran(arena, 1.0, second)
             wait_for(arena.is_empty, TIMEOUT, "Redis has no jobs any more", second)
             stop(second)
@@ -62,19 +62,27 @@ def _until_ran(arena: Arena, share: float, program: RunningProgram) -> None:
     wait_for(lambda: arena.ledger.ran(0, end), TIMEOUT, f"{end:,} jobs have run", program)
 
 
-def _kill(arena: Arena, pid: int) -> int:
+def _kill(arena: Arena, *pids: int) -> int:
     """SIGKILL; how many jobs were on record as in flight a moment before."""
     in_flight = arena.in_flight()
-    os.kill(pid, signal.SIGKILL)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
     return in_flight
 
 
-def _child_of(program: RunningProgram) -> int:
-    """The only child of `pyqik work`. Raises: Stalled."""
-    below = tree(program.pid)[1:]
-    if len(below) != 1:
-        raise Stalled(f"`pyqik work` has {len(below)} children, not one:\n{program.log()[-3000:]}")
-    return below[0]
+def _children_of(program: RunningProgram) -> list[int]:
+    """Those of `pyqik work` that run jobs: one, and after a crash a solo child besides. Raises: Stalled."""
+    children = [pid for pid in tree(program.pid) if "pyqik.worker.child" in _command_line(pid)]
+    if not children:
+        raise Stalled(f"`pyqik work` has no children:\n{program.log()[-3000:]}")
+    return children
+
+
+def _command_line(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
+        return []
 
 
 def _lives(pid: int) -> bool:

@@ -7,9 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import redis as redis_py
 
 from tests.support.jobs import ZOO_VARIABLE, Zoo
 from tests.support.process import ROOT, WorkProcess
+from tests.support.redis_server import RedisServer
 
 StartWork = Callable[..., WorkProcess]
 
@@ -20,6 +22,21 @@ def zoo(tmp_path: Path) -> Zoo:
     directory = tmp_path / "zoo"
     directory.mkdir()
     return Zoo(directory)
+
+
+@pytest.fixture
+def own_server() -> Iterator[RedisServer]:
+    """A server that a test may kill, freeze and start again; it forgets nothing."""
+    with RedisServer("--appendonly", "yes", "--appendfsync", "always") as server:
+        yield server
+
+
+@pytest.fixture
+def own_redis(own_server: RedisServer) -> Iterator[redis_py.Redis]:
+    """A client of that server."""
+    client = redis_py.Redis.from_url(own_server.url)
+    yield client
+    client.close()
 
 
 @pytest.fixture

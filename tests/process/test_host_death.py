@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
 
 import pytest
 import redis as redis_py
@@ -21,21 +20,6 @@ LEASE = 5
 SHORT = {"PYQIK_LEASE": str(LEASE)}
 TOOK_OVER = "took over the jobs of a process whose lease has ended"
 GONE = "this process was taken for dead; its jobs must end"
-
-
-@pytest.fixture
-def own_server() -> Iterator[RedisServer]:
-    """A server that a test may kill, freeze and start again; it forgets nothing."""
-    with RedisServer("--appendonly", "yes", "--appendfsync", "always") as server:
-        yield server
-
-
-@pytest.fixture
-def own_redis(own_server: RedisServer) -> Iterator[redis_py.Redis]:
-    """A client of that server."""
-    client = redis_py.Redis.from_url(own_server.url)
-    yield client
-    client.close()
 
 
 def die(work: WorkProcess) -> None:

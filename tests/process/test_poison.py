@@ -30,6 +30,17 @@ def kill_everything(work: WorkProcess) -> None:
     work.wait()
 
 
+def push_suspects(redis: redis_py.Redis, zoo: Zoo, gate: str) -> list[bytes]:
+    """Four jobs that wait at `gate`, and one that crashes their process when the gate `crash` opens; all of them run.
+    Returns their payloads.
+    """
+    suspects = [payload("Zoo::Wait", gate, jid=jid) for jid in jids(4)]
+    suspects.append(payload("Crash::When", "segfault", "crash", jid="bad"))
+    push(redis, *suspects)
+    zoo.wait_for_runs(5)
+    return suspects
+
+
 @pytest.mark.parametrize(
     ("job_class", "args", "cause"),
     [
@@ -180,10 +191,7 @@ def test_what_waits_to_run_alone_survives_the_death_of_the_host(
     start_work: StartWork, redis: redis_py.Redis, zoo: Zoo
 ) -> None:
     work = start_work("-c", "5", modules=CRASHING)
-    suspects = [payload("Zoo::Wait", "after", jid=jid) for jid in jids(4)]
-    suspects.append(payload("Crash::When", "segfault", "crash", jid="bad"))
-    push(redis, *suspects)
-    zoo.wait_for_runs(5)
+    suspects = push_suspects(redis, zoo, "after")
     zoo.open_gate("crash")
     zoo.wait_for_runs(6)
 
@@ -200,9 +208,7 @@ def test_what_waits_to_run_alone_is_taken_over_by_others_when_its_lease_ends(
     start_work: StartWork, redis: redis_py.Redis, zoo: Zoo
 ) -> None:
     work = start_work("-c", "5", modules=CRASHING, environment={"PYQIK_LEASE": "2"})
-    suspects = [payload("Zoo::Wait", "after", jid=jid) for jid in jids(4)]
-    push(redis, *suspects, payload("Crash::When", "segfault", "crash", jid="bad"))
-    zoo.wait_for_runs(5)
+    push_suspects(redis, zoo, "after")
     zoo.open_gate("crash")
     zoo.wait_for_runs(6)
     kill_everything(work)
@@ -221,10 +227,7 @@ def test_what_waits_to_run_alone_goes_back_when_the_supervisor_is_killed(
     start_work: StartWork, redis: redis_py.Redis, zoo: Zoo
 ) -> None:
     work = start_work("-c", "5", modules=CRASHING)
-    suspects = [payload("Zoo::Wait", "never", jid=jid) for jid in jids(4)]
-    suspects.append(payload("Crash::When", "segfault", "crash", jid="bad"))
-    push(redis, *suspects)
-    zoo.wait_for_runs(5)
+    suspects = push_suspects(redis, zoo, "never")
     zoo.open_gate("crash")
     zoo.wait_for_runs(6)
 
@@ -240,10 +243,7 @@ def test_what_waits_to_run_alone_goes_back_to_the_front_when_no_more_jobs_are_ta
     start_work: StartWork, redis: redis_py.Redis, zoo: Zoo, way: signal.Signals
 ) -> None:
     work = start_work("-c", "5", modules=CRASHING)
-    suspects = [payload("Zoo::Wait", "never", jid=jid) for jid in jids(4)]
-    suspects.append(payload("Crash::When", "segfault", "crash", jid="bad"))
-    push(redis, *suspects)
-    zoo.wait_for_runs(5)
+    suspects = push_suspects(redis, zoo, "never")
     push(redis, payload("Elsewhere", jid="last"), queue="other")
     zoo.open_gate("crash")
     solo = zoo.wait_for_runs(6)[-1]

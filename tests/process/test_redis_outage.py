@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 
 import pytest
 import redis as redis_py
@@ -16,21 +15,6 @@ from tests.support.redis_server import RedisServer
 from tests.support.wait import wait_until
 
 LOST = "Redis does not answer as it should; jobs go on, their outcomes wait"
-
-
-@pytest.fixture
-def own_server() -> Iterator[RedisServer]:
-    """A server that a test may kill, freeze and start again; it forgets nothing."""
-    with RedisServer("--appendonly", "yes", "--appendfsync", "always") as server:
-        yield server
-
-
-@pytest.fixture
-def own_redis(own_server: RedisServer) -> Iterator[redis_py.Redis]:
-    """A client of that server."""
-    client = redis_py.Redis.from_url(own_server.url)
-    yield client
-    client.close()
 
 
 def test_jobs_that_finish_while_redis_is_down_are_settled_when_it_is_back(
