@@ -7,6 +7,7 @@ import json
 import re
 import time
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -30,6 +31,11 @@ def keys(redis: redis_py.Redis) -> set[bytes]:
     """All keys but the fences, which expire."""
     every: list[bytes] = redis.keys("*")  # type: ignore[assignment]  # replies are bytes, not decoded
     return {key for key in every if not key.startswith(b"pyqik:push:")}
+
+
+def nested(levels: int) -> list[Any]:
+    """Lists inside each other; args itself and the payload are two levels more."""
+    return [nested(levels - 1)] if levels > 1 else []
 
 
 def schedule(redis: redis_py.Redis) -> list[tuple[dict[str, Any], float]]:
@@ -148,6 +154,7 @@ def test_an_empty_bulk_pushes_nothing(pushes: Pushes, redis: redis_py.Redis) -> 
         pytest.param([2**80, -(2**64), 0.1, 1e300], id="numbers"),
         pytest.param(["käse/☃", "\x00", ""], id="text"),
         pytest.param([None, True, {"a": [{"b": None}]}, []], id="nested"),
+        pytest.param([{"ä": ["ö", 0.5]}, nested(98)], id="nested as deep as Ruby reads"),
     ],
 )
 def test_arguments_arrive_as_they_were(pushes: Pushes, redis: redis_py.Redis, args: list[Any]) -> None:
@@ -167,6 +174,10 @@ def test_arguments_arrive_as_they_were(pushes: Pushes, redis: redis_py.Redis, ar
         pytest.param([float("nan")], r"args\[0\] is nan", id="nan"),
         pytest.param(["\ud800"], r"args\[0\] has a lone surrogate", id="surrogate"),
         pytest.param([b"x"], r"args\[0\] is a bytes.*base64", id="bytes"),
+        pytest.param([{"a": [{"\ud800": 1}]}], r"lone surrogate", id="surrogate in a nested key"),
+        pytest.param([[[{"a": float("inf")}]]], r"args\[0\]\[0\]\[0\]\['a'\] is inf", id="nested infinity"),
+        pytest.param([nested(99)], "nested more than 100 deep", id="nested too deep"),
+        pytest.param([OrderedDict(a=1)], r"args\[0\] is a collections.OrderedDict", id="another kind of dict"),
     ],
 )
 def test_arguments_that_json_would_change_are_refused(
