@@ -5,8 +5,8 @@
 Prints, for each number of idle children (real ones of one `pyqik work`) and queues, the median and the 99th percentile
 of the milliseconds from just before the push to the job's first line; the same while ten threads of these children
 compute without rest; the wakes of a job (blocking moves that returned, by job). Then the share of jobs that idle
-children get beside idle clients which wait in BRPOP, and the commands a second of an idle child. All of it takes about
-ten minutes; server, pusher and children share the machine: compare rows, not machines.
+children get beside idle clients which wait in BRPOP, and the commands a second of an idle child. All of it takes some
+minutes; server, pusher and children share the machine: compare rows, not machines.
 """
 
 from __future__ import annotations
@@ -172,14 +172,13 @@ def _burn(idle: Idlers) -> None:
 
 def _push_one_by_one(idle: Idlers, jobs: int, queue: Callable[[int], str]) -> list[float]:
     """The seconds until each job's start."""
-    client = idle.client
+    client, all_wait = idle.client, idle.children * idle.queues
     with pyqik.Client(idle.url) as pusher:
         client.delete(STARTS)
         for number in range(jobs):
             pusher.push("Bench::Start", time.time(), queue=queue(number))
             _wait_for(idle, lambda after=number: client.llen(STARTS) > after, f"job {number} has started")  # type: ignore[misc] # lambda defaults
-            # Until the child waits again, it is not idle.
-            time.sleep(0.003)
+            _wait_for(idle, lambda: blocked_clients(client) >= all_wait, "the children are idle again")
     return [float(text) for text in client.lrange(STARTS, 0, -1)]
 
 

@@ -49,7 +49,7 @@ def main() -> None:
             for number in range(1, options.batches + 1):
                 _run_batch(place, program)
                 rows.append(_sample(f"{number * options.jobs:,} jobs", program))
-    headings = ("PSS", "of the supervisor", "of the child", "private", "RSS")
+    headings = ("PSS", "of the supervisor", "of child and guardian", "private", "RSS")
     machine.show(rows, {"after": "after", **{f"{heading}, MB": heading for heading in headings}})
     _judge(rows)
     machine.write_json(options.json, machine=described, rows=rows)
@@ -71,7 +71,7 @@ def _sample(after: str, program: RunningProgram) -> machine.Row:
         "after": after,
         "PSS": sum(one["Pss"] for one in every),
         "of the supervisor": supervisor["Pss"],
-        "of the child": sum(one["Pss"] for one in children),
+        "of child and guardian": sum(one["Pss"] for one in children),
         "private": sum(one["Private_Clean"] + one["Private_Dirty"] for one in every),
         "RSS": sum(one["Rss"] for one in every),
     }
