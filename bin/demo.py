@@ -19,7 +19,7 @@ from typing import IO, Any, Final
 
 import redis
 
-from pyqik.worker.embedded import EmbeddedServer
+from pyqik.worker.processes.embedded import EmbeddedServer
 
 HERE: Final = Path(__file__).parent
 RECEIPTS: Final = 120

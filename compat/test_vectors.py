@@ -12,7 +12,7 @@ import pytest
 
 from pyqik.wire.broker import UnitOfWork
 from pyqik.wire.payload import decode, encode, patch
-from pyqik.worker.outcome import Ending, decide
+from pyqik.worker.engine.outcome import Ending, decide
 
 RELEASES = ("6.4.1", "7.3.2")
 

@@ -18,11 +18,14 @@ LUA = sorted(PACKAGE.rglob("*.lua"))
 
 #: Each layer may import itself and what stands before it. "" are the files beside the layers.
 LAYERS = ["core", "wire", "jobs", "worker", ""]
+#: The same inside of the worker; of the files beside these rooms, only `launcher` looks into them.
+ROOMS = ["engine", "upkeep", "processes"]
 
 #: Modules outside of `pyqik.wire` that may name redis-py: for the types and the exceptions of what they are given.
 MAY_NAME_REDIS = {
-    *("api.py", "cli.py", "jobs/client.py", "worker/aftermath.py", "worker/fetcher.py", "worker/heartbeat.py"),
-    *("worker/obituary.py", "worker/recovery.py", "worker/rescue.py", "worker/scheduled.py", "worker/waiting.py"),
+    *("api.py", "cli.py", "jobs/client.py", "worker/engine/fetcher.py", "worker/engine/waiting.py"),
+    *("worker/upkeep/heartbeat.py", "worker/upkeep/recovery.py", "worker/upkeep/rescue.py"),
+    *("worker/upkeep/scheduled.py", "worker/processes/aftermath.py", "worker/processes/obituary.py"),
 }
 #: `pyqik check` asks a server whether it can hold jobs.
 MAY_ASK_THE_SERVER = {"cli.py": {"client.ping", "client.info"}}
@@ -31,7 +34,7 @@ MAY_ASK_THE_SERVER = {"cli.py": {"client.ping", "client.info"}}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
 #: They import the modules that the operator named on the command line; nothing from Redis comes near them.
-MAY_IMPORT_BY_NAME = {"cli.py", "worker/child.py"}
+MAY_IMPORT_BY_NAME = {"cli.py", "worker/processes/child.py"}
 
 LONGEST_MODULE = 400
 LONGEST_FUNCTION = 60
@@ -80,6 +83,20 @@ def test_imports_go_one_way_through_the_layers(path: Path) -> None:
             assert (first if first in LAYERS else "") in allowed, f"{name_of(path)} imports {name}"
         elif name == "pyqik":
             assert "" in allowed, f"{name_of(path)} imports the public names"
+
+
+@modules
+def test_imports_go_one_way_through_the_rooms_of_the_worker(path: Path) -> None:
+    rooms = [room for room in ROOMS if name_of(path).startswith(f"worker/{room}/")]
+    allowed = ROOMS[: ROOMS.index(rooms[0]) + 1] if rooms else ROOMS if name_of(path) == "worker/launcher.py" else []
+    if layer_of(path) != "worker":
+        return
+
+    for name in imported(path):
+        if name.startswith("pyqik.worker."):
+            room = name.split(".")[2]
+            beside = room not in ROOMS and rooms in ([], ["processes"])
+            assert room in allowed or beside, f"{name_of(path)} imports {name}"
 
 
 @modules

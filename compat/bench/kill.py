@@ -72,7 +72,7 @@ def _kill(arena: Arena, *pids: int) -> int:
 
 def _children_of(program: RunningProgram) -> list[int]:
     """Those of `pyqik work` that run jobs: one, and after a crash a solo child besides. Raises: Stalled."""
-    children = [pid for pid in tree(program.pid) if "pyqik.worker.child" in _command_line(pid)]
+    children = [pid for pid in tree(program.pid) if "pyqik.worker.processes.child" in _command_line(pid)]
     if not children:
         raise Stalled(f"`pyqik work` has no children:\n{program.log()[-3000:]}")
     return children

@@ -14,7 +14,7 @@ from typing import Final
 Subscriber = Callable[..., None]
 
 #: name → the fields that come with it. `unit` is a `pyqik.wire.broker.UnitOfWork`, `error` a BaseException or None,
-#: `outcome` a `pyqik.worker.outcome.Outcome`, `elapsed` seconds, `identity` a process as the Web UI names it,
+#: `outcome` a `pyqik.worker.engine.outcome.Outcome`, `elapsed` seconds, `identity` a process as the Web UI names it,
 #: `job` the class and the jid of an async job, or None.
 EVENTS: Final[dict[str, tuple[str, ...]]] = {
     # This process was taken for dead, wrongly; and: this process took over the jobs of a dead one.

@@ -6,6 +6,7 @@ what waits in it, too, should the supervisor whose custody it is be gone.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from typing import Final
 
@@ -14,6 +15,7 @@ import redis
 from pyqik.wire import keys
 from pyqik.wire.broker import DeadLimits, Place, UnitOfWork, recover
 from pyqik.wire.connection import Script
+from pyqik.wire.presence import Running
 
 BIND: Final = Script("bind")
 CHARGE: Final = Script("charge")
@@ -66,6 +68,19 @@ class Custody:
                 queue, _, raw = record.partition(b"\n")
                 found.append(UnitOfWork(token, queue.decode(), raw))
         return found
+
+    def unit_of(self, process: str, running: Running) -> UnitOfWork | None:
+        """The unit that the living `process` runs there. One that has not heard of its token yet, as C code holds the
+        GIL, is what the last heartbeat shows; None if none has come since.
+        """
+        if running.token:
+            return next(iter(self.held(process, [running.token])), None)
+        entry: bytes | None = self._client.execute_command("HGET", keys.work(process), running.tid)
+        try:
+            shown = json.loads(entry or b"{}")
+            return UnitOfWork(b"", shown["queue"], shown["payload"].encode())
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return None  # Nothing, or not what a heartbeat writes.
 
     def charge(self, process: str, unit: UnitOfWork, job: str, dead: Place) -> int:
         """Charge the crash of `process` to `unit`, a run of the job with the jid `job`; how many now count.

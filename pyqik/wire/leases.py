@@ -1,7 +1,7 @@
 """Leases: until when each process counts as alive, on Redis's own clock. A sorted set, identity → epoch seconds.
 
 Heartbeats renew them (`presence.beat`), the first take of a process writes its first one. Here they are read, and a
-process whose lease has ended is declared dead. Who may do that, and when, is decided in `worker.rescue`.
+process whose lease has ended is declared dead. Who may do that, and when, is decided in `worker.upkeep.rescue`.
 """
 
 from __future__ import annotations

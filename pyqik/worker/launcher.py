@@ -27,13 +27,13 @@ from pyqik.jobs.registry import Registry, registry
 from pyqik.wire.connection import open_redis
 from pyqik.wire.presence import ProcessInfo, Running
 from pyqik.wire.statistics import Executions
-from pyqik.worker.capsules import Capsules
-from pyqik.worker.heartbeat import Heartbeat, resident_kb
+from pyqik.worker.engine.capsules import Capsules
 from pyqik.worker.hooks import Hooks
 from pyqik.worker.identity import make_identity, process_info
-from pyqik.worker.recovery import Recovery
-from pyqik.worker.rescue import Rescuer
-from pyqik.worker.scheduled import Poller
+from pyqik.worker.upkeep.heartbeat import Heartbeat, resident_kb
+from pyqik.worker.upkeep.recovery import Recovery
+from pyqik.worker.upkeep.rescue import Rescuer
+from pyqik.worker.upkeep.scheduled import Poller
 
 log = structlog.get_logger("pyqik")
 

@@ -18,8 +18,8 @@ from pyqik.core.clock import SystemClock
 from pyqik.wire.broker import Broker, DeadLimits, UnitOfWork
 from pyqik.wire.connection import open_redis
 from pyqik.wire.schedule import promote
-from pyqik.worker import fetcher
-from pyqik.worker.waiting import Waiting
+from pyqik.worker.engine import fetcher
+from pyqik.worker.engine.waiting import Waiting
 from tests.redis.wire.database import contents
 from tests.redis.worker.engine import SHORT_REPLY, Book, Gate, left_behind, payload, push, running, waiting
 from tests.support.proxy import RedisProxy
@@ -183,7 +183,7 @@ def test_a_job_that_lands_for_a_connection_that_is_gone_is_not_kept_from_running
     redis_url: str, redis: redis_py.Redis, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server has not noticed that a blocking move's connection is cut, and serves it: nobody reads the reply."""
-    monkeypatch.setattr("pyqik.worker.waiting.DOUBT", 0.1)
+    monkeypatch.setattr("pyqik.worker.engine.waiting.DOUBT", 0.1)
     with running(redis_url, "a", concurrency=1) as launcher:
         book.wait_for("fetch.idle")
         redis.client_kill_filter(_type="normal", skipme=True)

@@ -11,7 +11,7 @@ import redis as redis_py
 
 import pyqik
 from pyqik.wire.broker import Superseded, recover
-from pyqik.worker import fetcher
+from pyqik.worker.engine import fetcher
 from tests.redis.worker.engine import Book, Gate, left_behind, payload, push, running, waiting
 from tests.support.redis_server import RedisServer
 from tests.support.wait import wait_until

@@ -20,7 +20,7 @@ CANNOT_GO_ON = "ending in the middle of jobs"
 #: Modules that a child imports, each of which makes one thread of its die of a bug when a file is there.
 KILL_FETCHER = """
 import os, pathlib
-from pyqik.worker.fetcher import Fetcher
+from pyqik.worker.engine.fetcher import Fetcher
 collect = Fetcher._collect
 def broken(self):
     if pathlib.Path(os.environ["ZOO"], "gate-bug").exists():
@@ -30,7 +30,7 @@ Fetcher._collect = broken
 """
 KILL_MAIN_THREAD = """
 import os, pathlib
-from pyqik.worker.capsules import Capsules
+from pyqik.worker.engine.capsules import Capsules
 drain = Capsules.drain_executions
 def broken(self):
     if pathlib.Path(os.environ["ZOO"], "gate-bug").exists():

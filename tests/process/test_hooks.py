@@ -235,7 +235,7 @@ def test_a_child_whose_supervisor_is_gone_ends_although_its_shutdown_hook_hangs(
 
 
 KILLS_ENGINE = """
-from pyqik.worker.runners import raise_in_thread
+from pyqik.worker.engine.runners import raise_in_thread
 
 @pyqik.job("KillEngine")
 def kill_engine():

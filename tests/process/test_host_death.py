@@ -57,7 +57,7 @@ def test_another_process_takes_over_when_the_lease_ends(start_work: StartWork, r
     assert (sorted(zoo.ended()), zoo.overlaps()) == (jids(4), [])
     heir.end()
     assert (count_processed(redis), redis.zcard("retry"), redis.zcard("dead")) == (4, 0, 0)
-    # Those of the dead stay for some seconds more: see `pyqik.worker.rescue.AFTERMATH`.
+    # Those of the dead stay for some seconds more: see `pyqik.worker.upkeep.rescue.AFTERMATH`.
     assert set(traces(redis)) <= {"pyqik:leases"}
 
 

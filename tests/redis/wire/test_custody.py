@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from pyqik.wire import keys
 from pyqik.wire.broker import Broker, DeadLimits, Place, UnitOfWork, recover
 from pyqik.wire.connection import open_redis
 from pyqik.wire.custody import CRASH_LIMIT, CRASH_WINDOW, Custody, dead_entries_at
+from pyqik.wire.presence import Running
 from tests.redis.wire.database import contents, fill
 
 PROCESS = "host:1:abc"
@@ -53,6 +55,24 @@ def test_detained_units_wait_by_queue_the_oldest_next_and_have_left_the_record(
     assert contents(redis)[f"{SOLO_LIST}:b"] == [b"b1"]
     assert [unit.token for unit in custody.held(PROCESS, [unit.token for unit in held])] == [held[3].token]
     assert 25 < (lease(redis) or 0) <= 31
+
+
+def test_what_a_living_process_runs_is_found_by_its_token_or_else_by_the_last_heartbeat(
+    custody: Custody, held: list[UnitOfWork], redis: redis_py.Redis
+) -> None:
+    shown = {"queue": "b", "payload": '{"jid":"ü"}', "run_at": 1}
+    redis.hset(f"{PROCESS}:work", "t3", json.dumps(shown))
+
+    named = custody.unit_of(PROCESS, Running("t1", held[1].token, 1))
+    nameless = custody.unit_of(PROCESS, Running("t3", b"", 1))
+
+    assert named is not None
+    assert (named.token, named.raw) == (held[1].token, held[1].raw)
+    assert nameless is not None
+    assert (nameless.token, nameless.queue, nameless.raw) == (b"", "b", '{"jid":"ü"}'.encode())
+    redis.hset(f"{PROCESS}:work", mapping={"t4": "[]", "t5": b"\xff", "t6": '{"queue":"b","payload":5}'})
+    assert [custody.unit_of(PROCESS, Running(f"t{slot}", b"", 1)) for slot in (4, 5, 6, 7)] == [None] * 4
+    assert custody.unit_of(PROCESS, Running("t3", b"9:9", 1)) is None
 
 
 def test_later_suspects_wait_behind_earlier_ones(

@@ -13,8 +13,8 @@ import redis as redis_py
 import structlog
 
 import pyqik
-from pyqik.worker import loop_watch
-from pyqik.worker.fetcher import IDLE_TAKE
+from pyqik.worker.engine import loop_watch
+from pyqik.worker.engine.fetcher import IDLE_TAKE
 from tests.redis.worker.engine import Book, Gate, declare_gated, declare_note, left_behind, push, running, waiting
 from tests.support.wait import wait_until
 

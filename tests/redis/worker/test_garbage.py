@@ -11,8 +11,8 @@ import redis as redis_py
 
 from pyqik.core.clock import SystemClock
 from pyqik.wire.connection import open_redis
-from pyqik.worker.recovery import Recovery
-from pyqik.worker.scheduled import Poller
+from pyqik.worker.upkeep.recovery import Recovery
+from pyqik.worker.upkeep.scheduled import Poller
 from tests.redis.worker.engine import Book, payload, push, running
 from tests.support.wait import wait_until
 
@@ -127,7 +127,7 @@ def test_the_poller_promotes_beside_rubbish(spoil: Spoil, due: str, redis_url: s
 def test_the_poller_outlives_keys_of_the_wrong_type(
     redis_url: str, redis: redis_py.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyqik.worker.scheduled.INITIAL_SPREAD", 0.0)
+    monkeypatch.setattr("pyqik.worker.upkeep.scheduled.INITIAL_SPREAD", 0.0)
     redis.set("retry", "x")
     client = open_redis(redis_url)
     poller = Poller(client, SystemClock(), average=0.01, scheduled_average=0.01)

@@ -14,7 +14,7 @@ from pyqik.wire.broker import recover
 from pyqik.wire.connection import open_redis
 from pyqik.wire.presence import ProcessInfo, Running
 from pyqik.wire.statistics import Executions
-from pyqik.worker.heartbeat import Heartbeat
+from pyqik.worker.upkeep.heartbeat import Heartbeat
 from tests.redis.wire.test_presence import INFO
 from tests.support.wait import wait_until
 

@@ -18,8 +18,8 @@ from pyqik.core.errors import InvalidPayload
 from pyqik.jobs.registry import registry
 from pyqik.wire.broker import UnitOfWork
 from pyqik.wire.payload import INVALID_PAYLOAD_CLASS, decode
-from pyqik.worker.outcome import Outcome
-from pyqik.worker.processor import Policy, Processor
+from pyqik.worker.engine.outcome import Outcome
+from pyqik.worker.engine.processor import Policy, Processor
 from tests.redis.wire.database import contents
 from tests.redis.worker.engine import Book, left_behind, payload, running
 
@@ -252,7 +252,7 @@ KNOWN = st.sampled_from(
 def processor(monkeypatch: pytest.MonkeyPatch) -> Processor:
     """A processor that logs nothing, with the job `Fails`."""
     silent = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    monkeypatch.setattr("pyqik.worker.processor.log", silent)
+    monkeypatch.setattr("pyqik.worker.engine.processor.log", silent)
 
     @pyqik.job("Fails")
     def fails(*args: Any) -> None:

@@ -11,8 +11,8 @@ import redis as redis_py
 from pyqik.core.clock import SystemClock
 from pyqik.wire.broker import Broker, DeadLimits
 from pyqik.wire.connection import open_redis
-from pyqik.worker import rescue
-from pyqik.worker.rescue import Rescuer
+from pyqik.worker.upkeep import rescue
+from pyqik.worker.upkeep.rescue import Rescuer
 from tests.redis.wire.database import contents, fill, record
 from tests.redis.wire.test_presence import IDENTITY, beat
 from tests.redis.worker.engine import Book

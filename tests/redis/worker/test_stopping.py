@@ -13,10 +13,10 @@ import pyqik
 from pyqik.core.clock import SystemClock
 from pyqik.jobs.registry import registry
 from pyqik.wire.broker import UnitOfWork
-from pyqik.worker.board import Board
-from pyqik.worker.outcome import Ending, Outcome
-from pyqik.worker.processor import Policy, Processor, Run
-from pyqik.worker.runners import AsyncRunner, EventLoop, ThreadRunner
+from pyqik.worker.engine.board import Board
+from pyqik.worker.engine.outcome import Ending, Outcome
+from pyqik.worker.engine.processor import Policy, Processor, Run
+from pyqik.worker.engine.runners import AsyncRunner, EventLoop, ThreadRunner
 from tests.redis.worker.engine import (
     Book,
     Gate,

@@ -11,7 +11,7 @@ import redis as redis_py
 
 import pyqik
 from pyqik.jobs.definition import JobDefinition
-from pyqik.worker.fetcher import IDLE_TAKE
+from pyqik.worker.engine.fetcher import IDLE_TAKE
 from tests.redis.wire.database import contents
 from tests.redis.worker.engine import Book, Gate, declare_gated, left_behind, payload, push, running, waiting
 from tests.support.wait import wait_until

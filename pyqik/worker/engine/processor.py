@@ -1,0 +1,276 @@
+"""One unit of work, from its bytes to its outcome: decode → resolve → run → decide.
+
+It never raises and never speaks to Redis. `open` belongs to the fetcher's thread; `perform` and `perform_async` to
+whichever slot runs the job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from pyqik.core.clock import Clock
+from pyqik.core.errors import Interruption, InvalidPayload, JobNotRegistered, Shutdown
+from pyqik.core.events import events
+from pyqik.core.job_options import LONGEST_STUCK_AFTER
+from pyqik.jobs import context
+from pyqik.jobs.definition import JobDefinition, Runnable
+from pyqik.jobs.foreign import heed_foreign_fields
+from pyqik.jobs.middleware import ServerMiddleware, around
+from pyqik.jobs.registry import Registry
+from pyqik.wire.broker import UnitOfWork
+from pyqik.wire.payload import Payload, decode
+from pyqik.worker.engine.board import Board
+from pyqik.worker.engine.handlers import Handlers
+from pyqik.worker.engine.outcome import (
+    DONE,
+    Ending,
+    Outcome,
+    decide,
+    error_class,
+    error_message,
+    invalid,
+    undecided,
+    was_interrupted,
+)
+
+log = structlog.get_logger("pyqik")
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One execution of a unit of work. `started` is monotonic, `started_at` epoch seconds; both 0 until it starts."""
+
+    unit: UnitOfWork
+    payload: Payload
+    definition: JobDefinition | None
+    #: It runs on the event loop rather than in a thread.
+    is_async: bool = False
+    problem: JobNotRegistered | None = None
+    started: float = 0.0
+    started_at: float = 0.0
+    #: Seconds; 0 until it has ended.
+    elapsed: float = 0.0
+    runnable: Runnable | None = None
+    #: Set before the stop cancels its task: only then is a cancellation an interruption, and not the job's own doing.
+    cancelled: bool = False
+    #: Its end has been collected: whatever reports it again says nothing new.
+    over: bool = False
+
+    @property
+    def _stuck_after(self) -> float:
+        """Seconds after which the supervisor kills this process for the job's sake; 0 for never."""
+        value = self.payload.get("stuck_after")
+        if value is None and self.definition is not None:
+            value = self.definition.options.get("stuck_after")
+        # Ruby may have written anything.
+        return float(value) if type(value) in (int, float) and 0 < value <= LONGEST_STUCK_AFTER else 0.0
+
+    def enter(self, board: Board, slot: int) -> None:
+        """Start: the board shows it in `slot`. The token of a landed unit may come from another thread meanwhile."""
+        token = self.unit.token
+        self.started, self.started_at = time.perf_counter(), time.time()
+        board.enter(slot, token, self.started_at, self._stuck_after)
+        self.unit.slot = slot
+        if not token and self.unit.token:
+            board.name(slot, self.unit.token)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the configuration says about running jobs."""
+
+    middleware: Sequence[ServerMiddleware] = ()
+    max_retries: int = 25
+    log_arguments: bool = False
+    #: `retry` of a payload that has none, if its job says nothing either.
+    default_retry: bool | int = True
+    handlers: Handlers = field(default_factory=Handlers)
+
+
+class Processor:
+    """See the module's docstring. `stopping` is what a job's `current().stopping()` asks."""
+
+    def __init__(self, registry: Registry, policy: Policy, clock: Clock, stopping: Callable[[], bool]) -> None:
+        self._registry = registry
+        self._policy = policy
+        self._clock = clock
+        self._stopping = stopping
+        # Bound once: structlog's lazy proxy would otherwise make a new logger for each line.
+        self._log = structlog.get_logger("pyqik").bind()
+        self._logs_runs = self._log.is_enabled_for(logging.INFO)
+
+    def open(self, unit: UnitOfWork) -> Run | Outcome:
+        """Decode the payload and find its job; an outcome if it is not a payload at all."""
+        try:
+            payload = decode(unit.raw)
+        except InvalidPayload as error:
+            log.error("not a job; kept in the dead set", queue=unit.queue, bytes=len(unit.raw), error=str(error))
+            events.emit("payload.invalid", raw=unit.raw, error=error)
+            error.raw = unit.raw
+            self._policy.handlers.invalid(error)
+            return invalid(unit, error, self._clock.time())
+        try:
+            definition = self._registry.get(payload.job_class)
+        except JobNotRegistered as error:
+            return Run(unit, payload, None, problem=error)
+        return Run(unit, payload, definition, definition.is_async)
+
+    def perform(self, run: Run) -> Outcome:
+        """Run a plain job in this thread."""
+        payload = run.payload
+        entered = context.enter(context.Context(payload, self._stopping))
+        try:
+            definition = self._begin(run)
+            with around(self._policy.middleware, payload) as proceed:
+                if proceed:
+                    args = payload.args
+                    definition.check_arguments(args)
+                    run.runnable = definition.create(payload)
+                    run.runnable.perform(*args)
+        except BaseException as error:
+            return self._failed(run, error)
+        finally:
+            context.reset(entered)
+        return self._done(run)
+
+    async def perform_async(self, run: Run) -> Outcome:
+        """Run an `async def` job in this task."""
+        payload = run.payload
+        entered = context.enter(context.Context(payload, self._stopping))
+        try:
+            definition = self._begin(run)
+            with around(self._policy.middleware, payload) as proceed:
+                if proceed:
+                    args = payload.args
+                    definition.check_arguments(args)
+                    run.runnable = definition.create(payload)
+                    await run.runnable.perform(*args)
+        except BaseException as error:
+            if run.cancelled and was_interrupted(error, (asyncio.CancelledError,)):
+                return self._failed(run, Shutdown("the stop timeout is over"))
+            return self._failed(run, error)
+        finally:
+            context.reset(entered)
+        return self._done(run)
+
+    def _begin(self, run: Run) -> JobDefinition:
+        """An unknown class ends here: it meets no middleware, as in Sidekiq."""
+        if self._logs_runs:
+            self._log_start(run)
+        if events.subscribers:
+            events.emit("job.started", unit=run.unit)
+        if run.definition is None:
+            raise run.problem or AssertionError("a run without a job must say why")
+        if "bid" in run.payload.fields or "encrypt" in run.payload.fields:
+            heed_foreign_fields(run.payload)
+        return run.definition
+
+    # The end of a run.
+
+    def _done(self, run: Run) -> Outcome:
+        run.elapsed = time.perf_counter() - run.started
+        if self._logs_runs:
+            self._log.info("done", **self._named(run), elapsed=round(run.elapsed, 3))
+        if events.subscribers:
+            events.emit("job.done", unit=run.unit, elapsed=run.elapsed)
+        return DONE
+
+    def _failed(self, run: Run, error: BaseException) -> Outcome:
+        run.elapsed = time.perf_counter() - run.started
+        try:
+            outcome = self._decide(run, error)
+        except Interruption:
+            raise
+        except BaseException:
+            # The job must not be lost because its end could not be judged, nor come back at once for ever.
+            log.exception("could not decide how the job ended; it is retried unchanged", **self._named(run))
+            outcome = undecided(error, self._clock.time())
+        self._handle(run, outcome, error)
+        self._account(run, outcome, error)
+        return outcome
+
+    def _decide(self, run: Run, error: BaseException) -> Outcome:
+        definition, runnable, default_retry = run.definition, run.runnable, self._policy.default_retry
+        outcome = decide(
+            run.unit,
+            run.payload,
+            error,
+            now=self._clock.time(),
+            max_retries=self._policy.max_retries,
+            default_retry=definition.options.get("retry", default_retry) if definition else default_retry,
+            retry_in=None if runnable is None else self._guarded(run, runnable),
+        )
+        if outcome.exhausted and runnable is not None and isinstance(error, Exception):
+            try:
+                runnable.retries_exhausted(error)
+            except Interruption:
+                raise
+            except BaseException:
+                log.exception("retries_exhausted raised", **self._named(run))
+        return outcome
+
+    def _handle(self, run: Run, outcome: Outcome, error: BaseException) -> None:
+        """Before anything is counted or written: should the process end in the middle of it, the job is given back."""
+        if outcome.given_up:
+            self._policy.handlers.died(Payload({**decode(run.unit.raw).fields, **outcome.changes}), error)
+        if outcome.failed or outcome.given_up:
+            self._policy.handlers.failed(error, run.payload)
+
+    def _guarded(self, run: Run, runnable: Runnable) -> Callable[[int, Exception], Any]:
+        """An error inside `retry_in` means the usual back-off, as in Sidekiq."""
+
+        def retry_in(count: int, error: Exception) -> Any:
+            try:
+                return runnable.retry_in(count, error)
+            except Interruption:
+                raise
+            except BaseException:
+                log.exception("retry_in raised; the usual back-off is used", **self._named(run))
+                return None
+
+        return retry_in
+
+    def _account(self, run: Run, outcome: Outcome, error: BaseException) -> None:
+        unit, elapsed = run.unit, run.elapsed
+        named = {**self._named(run), "elapsed": round(elapsed, 3)}
+        if outcome.ending is Ending.INTERRUPTED:
+            log.info("interrupted; given back", **named)
+            events.emit("job.interrupted", unit=unit)
+            return
+        if outcome.ending is Ending.DISCARDED:
+            log.info("done", **named, discarded=error_message(error))
+            events.emit("job.discarded", unit=unit, error=error)
+            return
+        log.warning(
+            "fail",
+            **named,
+            then=outcome.ending.value,
+            error_class=error_class(error),
+            error_message=error_message(error),
+            exc_info=error if run.definition else None,
+        )
+        events.emit("job.failed", unit=unit, error=error, outcome=outcome, elapsed=elapsed)
+        if outcome.ending is Ending.DIED:
+            events.emit("job.died", unit=unit, error=error)
+
+    # Log lines.
+
+    def _log_start(self, run: Run) -> None:
+        if self._policy.log_arguments:
+            self._log.info("start", **self._named(run), args=run.payload.args)
+        else:
+            self._log.info("start", **self._named(run))
+
+    def _named(self, run: Run) -> dict[str, object]:
+        payload = run.payload
+        named: dict[str, object] = {"jid": payload.jid, "class": payload.display_class, "queue": run.unit.queue}
+        if tags := payload.get("tags"):
+            named["tags"] = tags
+        return named
