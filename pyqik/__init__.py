@@ -27,6 +27,7 @@ Options are fields of the payload. A process of either language reads them:
 `dead`          False: do not keep it in the dead set when its retries are used up
 `backtrace`     True, or how many lines of it to keep with a failure
 `tags`          a list of strings that the Web UI shows
+`stuck_after`   seconds after which a run is taken for hanging: its process is killed, and the job charged with a crash
 =============== ======================================================================================================
 
 Any other option is copied into the payload, for tools that read it. What a job does not say, `default_job_options` of

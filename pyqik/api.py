@@ -131,7 +131,7 @@ class ProcessSet(Processes):
 
 
 class WorkSet(RunningWork):
-    """The jobs that run in them. ::
+    """The jobs that run in them, as told by the last heartbeat of each: up to ten seconds ago. ::
 
     for work in WorkSet():                      # a `Work`
         print(work.process_id, work.thread_id, work.queue, work.run_at, work.job.display_class)
@@ -142,7 +142,12 @@ class WorkSet(RunningWork):
 
 
 class Stats(Totals):
-    """The numbers of the Web UI's dashboard, read when it is made: `processed`, `failed`, `enqueued`, `queues`, ..."""
+    """The numbers of the Web UI's dashboard, read when it is made.
+
+    `processed` and `failed` count executions. `enqueued` is how many jobs wait, `queues` how many in each queue, and
+    `default_queue_latency` for how many seconds the oldest of "default" does. `scheduled_size`, `retry_size`,
+    `dead_size`, `processes_size`, and `workers_size` for jobs that run.
+    """
 
     def __init__(self, *, redis: RedisOrUrl | None = None) -> None:
         super().__init__(_connected(redis))

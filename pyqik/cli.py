@@ -23,6 +23,8 @@ from pyqik.core.errors import ConfigError
 from pyqik.jobs.process import configured
 from pyqik.jobs.registry import registry
 
+_HERE: Final = str(Path(__file__).parent)
+
 #: Redis of this version has what the wire format needs (LMOVE, ZRANGE BYSCORE).
 OLDEST_SERVER: Final = (6, 2)
 
@@ -172,6 +174,8 @@ def _import_mistakes(module: str) -> Iterator[str]:
 
 def _place(error: BaseException) -> str:
     frames = [each for each in traceback.extract_tb(error.__traceback__) if "importlib" not in each.filename]
+    # Not where pyqik has found the mistake, but where it was made.
+    frames = [each for each in frames if not each.filename.startswith(_HERE)] or frames
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
 
 
@@ -217,8 +221,19 @@ def _report(loaded: Loaded | None, mistakes: Sequence[str], warnings: list[str])
     if loaded:
         config = loaded.config
         _say(_described(capsule) for capsule in config.all_capsules)
+        warnings += _unserved(config, names)
     _say(f"warning: {warning}" for warning in warnings)
     _say(f"mistake: {mistake}" for mistake in mistakes)
+
+
+def _unserved(config: Config, names: Iterable[str]) -> Iterator[str]:
+    """Jobs whose own queue this process does not serve: it may be a slip, or the business of another process."""
+    jobs: dict[str, list[str]] = {}
+    for name in names:
+        if queue := registry.get(name).options.get("queue"):
+            jobs.setdefault(queue, []).append(name)
+    for queue in sorted(jobs.keys() - config.all_queues.keys()):
+        yield f"queue {queue} is not served here; the jobs that name it: {', '.join(jobs[queue])}; give it with -q"
 
 
 def _described(capsule: Capsule) -> str:

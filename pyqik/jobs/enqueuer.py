@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, ParamSpec
 
-from pyqik.core.errors import InvalidJob
+from pyqik.core.errors import InvalidJob, WrongArguments
 from pyqik.jobs.definition import JobDefinition
 from pyqik.jobs.options import check_options
 from pyqik.jobs.process import default_async_client, default_client
@@ -102,10 +102,13 @@ class Enqueuer(Generic[P]):
 
     def _each_checked(self, args_lists: Iterable[Sequence[Any]]) -> Iterator[Sequence[Any]]:
         check = self._definition.check_arguments
-        for args in args_lists:
+        for index, args in enumerate(args_lists):
             # Anything else is refused by the client, which says how a list of lists is written.
             if isinstance(args, (list, tuple)):
-                check(args)
+                try:
+                    check(args)
+                except WrongArguments as error:
+                    raise WrongArguments(f"job {index} of the bulk: {error}") from None
             yield args
 
     def _fields(self, when: When | None) -> dict[str, Any]:

@@ -53,7 +53,9 @@ class Lifecycle:
 
         def register(hook: H) -> H:
             if not callable(hook) or not runs_when_called(hook):
-                raise TypeError(f"{name_of(hook)} cannot be a {moment} hook: it is called; write a plain function")
+                raise TypeError(
+                    f"{name_of(hook)} cannot be a {moment} hook: it is called, not awaited; write a plain function"
+                )
             with self._lock:
                 self._hooks[moment] = (*self._hooks.get(moment, ()), hook)
             return hook

@@ -13,6 +13,6 @@ def source_of(thing: Callable[..., Any] | type) -> str:
     name = getattr(inner, "__qualname__", repr(inner))
     try:
         return f"{name} ({inspect.getfile(inner)})"
-    except TypeError:
+    except (TypeError, OSError):
         # Compiled, or typed at a prompt.
         return f"{name} (module {getattr(inner, '__module__', 'unknown')})"

@@ -51,8 +51,8 @@ class Payload:
 
     @property
     def jid(self) -> str:
-        """24 hexadecimal digits, by Sidekiq's convention."""
-        return str(self.fields.get("jid"))
+        """24 hexadecimal digits, by Sidekiq's convention; empty if whoever pushed the job gave it none."""
+        return str(self.fields.get("jid") or "")
 
     @property
     def queue(self) -> str:

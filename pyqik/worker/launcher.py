@@ -1,5 +1,7 @@
 """A worker inside a program: takes and runs jobs in this process, without a supervisor.
 
+    from pyqik.worker.launcher import Launcher
+
     with Launcher(Config(queues=["python"])):
         ...
 
@@ -51,7 +53,7 @@ class Launcher:
         self._client = open_redis(config.redis)
         #: Guards what follows: a replacement comes from another thread.
         self._lock = threading.Lock()
-        self._ending = False
+        self._started = self._ending = False
         self._engine = self._build()
         self._replacements: list[threading.Thread] = []
         self._heartbeat = Heartbeat(
@@ -73,7 +75,14 @@ class Launcher:
         return self._engine.info.identity
 
     def start(self) -> None:
-        """Run the startup hooks and begin to take jobs. Raises: what a startup hook raises."""
+        """Run the startup hooks and begin to take jobs.
+
+        Raises: what a startup hook raises; RuntimeError if it was started before.
+        """
+        with self._lock:
+            if self._started:
+                raise RuntimeError("this launcher was started before; make another one")
+            self._started = True
         try:
             self._hooks.startup()
         except BaseException:

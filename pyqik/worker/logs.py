@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import deque
-from typing import Final, TextIO
+from typing import Any, Final, TextIO, cast
 
 import msgspec
 import structlog
@@ -31,7 +31,12 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
     number = logging.getLevelNamesMapping()[level.upper()]
     console = log_format == "console" or (log_format == "auto" and stream.isatty())
     before: list[Processor] = [structlog.contextvars.merge_contextvars, _Stamp()]
-    render: Processor = structlog.dev.ConsoleRenderer(colors=stream.isatty()) if console else _to_json
+    render = _Guarded(structlog.dev.ConsoleRenderer(colors=stream.isatty()) if console else _to_json)
+
+    def render_text(logger: WrappedLogger, method: str, event: EventDict) -> str:
+        line = render(logger, method, event)
+        return line if isinstance(line, str) else line.decode()
+
     lines = LineWriter(stream)
     structlog.configure(
         processors=[*before, render],
@@ -46,7 +51,7 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
             foreign_pre_chain=[*before, _add_logger_name],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                render if console else _to_json_text,
+                render_text,
             ],
         )
     )
@@ -134,6 +139,33 @@ def _to_json(logger: WrappedLogger, method: str, event: EventDict) -> bytes:
     return _encode(event)
 
 
-def _to_json_text(logger: WrappedLogger, method: str, event: EventDict) -> str:
-    """Formatters of the logging module want text."""
-    return _to_json(logger, method, event).decode()
+class _Guarded:
+    """A renderer that renders any event: a text that is no UTF-8, or a value that cannot show itself, must not make a
+    line of the log raise into a job, or into the thread that runs it.
+    """
+
+    def __init__(self, render: Processor) -> None:
+        self._render = render
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> str | bytes:
+        try:
+            return self._rendered(logger, method, dict(event))
+        except Exception:
+            tame = {_tame(name): _tame(value) for name, value in event.items() if name != "exc_info"}
+            if event.get("exc_info"):
+                tame["exception"] = _tame(structlog.processors.format_exc_info(logger, method, event).get("exception"))
+            return self._rendered(logger, method, tame)
+
+    def _rendered(self, logger: WrappedLogger, method: str, event: EventDict) -> str | bytes:
+        return cast("str | bytes", self._render(logger, method, event))
+
+
+def _tame(value: object) -> Any:
+    """Text that UTF-8 holds, in the place of any value but a number."""
+    if value is None or type(value) in (bool, int, float):
+        return value
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except Exception as error:
+        text = f"<a {type(value).__name__} whose repr raises {type(error).__name__}>"
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -38,7 +38,7 @@ def test_jobs_of_a_frozen_host_hear_shutdown_when_it_wakes_and_are_settled_once(
 
     assert again.pid == heir.children[0]
     frozen.wait_for_event(GONE, pid=first_child)
-    frozen.wait_for_event("interrupted; given back", pid=first_child)
+    frozen.wait_for_event("interrupted; goes back to its queue", pid=first_child)
     ended = frozen.wait_for_event("child ended", child=first_child)
     assert (ended["how"], ended["killed"]) == ("exit status 4", False)
     # Another child at once, and no back-off for the next crash.

@@ -184,7 +184,7 @@ def test_a_hook_on_the_way_out_that_never_ends_is_killed_and_no_job_is_lost(
     assert watch.seconds < 1 + 3
     assert work.status == 0
     # It was interrupted at the deadline by its own process, before that was killed.
-    assert work.lines("interrupted; given back", jid="unfinished")
+    assert work.lines("interrupted; goes back to its queue", jid="unfinished")
     assert places(redis) == {unfinished: ["queue:default"]}
     assert traces(redis) == {}
 

@@ -164,6 +164,15 @@ def test_stop_gives_back_a_job_that_does_not_end_although_its_thread_still_runs(
     assert traces(redis) == {}
 
 
+def test_a_launcher_is_started_once(config: pyqik.Config) -> None:
+    launcher = Launcher(config)
+    launcher.start()
+    launcher.stop()
+
+    with pytest.raises(RuntimeError, match="was started before; make another one"):
+        launcher.start()
+
+
 def test_an_idle_launcher_stops_at_once(bench: Bench, config: pyqik.Config, redis: redis_py.Redis) -> None:
     launcher = Launcher(config)
     launcher.start()

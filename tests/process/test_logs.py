@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import redis as redis_py
 
 from tests.process.conftest import StartWork
 from tests.process.state import payload, push
+from tests.support.jobs import Zoo
 
 SECRET = "4111-1111-1111-1111"
 
@@ -34,6 +36,21 @@ def test_a_fail_line_names_jid_class_queue_elapsed_and_the_error(start_work: Sta
     assert (line["then"], line["level"]) == ("retried", "warning")
     assert 0 <= line["elapsed"] < 5
     assert "raise ValueError(message)" in line["exception"]
+
+
+@pytest.mark.parametrize("job_class", ["Zoo::FailOddly", "Zoo::FailOddlyInLoop"])
+def test_an_error_whose_text_is_no_utf8_fails_as_any_other(
+    start_work: StartWork, redis: redis_py.Redis, zoo: Zoo, job_class: str
+) -> None:
+    work = start_work()
+    push(redis, payload(job_class, jid="odd"))
+
+    line = work.wait_for_event("fail", jid="odd")
+
+    assert (line["error_class"], line["error_message"]) == ("ValueError", "caf?.csv")
+    assert r"ValueError: caf\udce9.csv" in line["exception"]
+    work.end()
+    assert (zoo.begun(), redis.zcard("retry"), redis.get("stat:failed")) == (["odd"], 1, b"1")
 
 
 def test_arguments_are_never_in_the_log(start_work: StartWork, redis: redis_py.Redis) -> None:
@@ -71,7 +88,7 @@ def test_an_interrupted_job_is_logged_as_given_back_and_not_as_failed(
 
     work.end()
 
-    assert [line["jid"] for line in work.lines("interrupted; given back")] == ["job"]
+    assert [line["jid"] for line in work.lines("interrupted; goes back to its queue")] == ["job"]
     assert work.lines("fail") == []
     assert redis.get("stat:failed") in (None, b"0")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import redis as redis_py
 
+from pyqik.worker.processes.oom import HANDICAP
 from tests.process.conftest import StartWork
 from tests.process.state import dead, payload, push
 from tests.support.jobs import Zoo
@@ -46,6 +47,15 @@ def group() -> Iterator[Path]:
     yield group
     wait_until(lambda: not (group / "cgroup.procs").read_text(), message="the group is empty")
     group.rmdir()
+
+
+def test_the_kernel_would_choose_a_child_before_its_supervisor(start_work: StartWork) -> None:
+    work = start_work()
+
+    scores = {pid: int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in (work.pid, *work.children)}
+
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    assert scores == {work.pid: own, work.children[0]: min(own + HANDICAP, 1000)}
 
 
 def test_a_job_that_needs_too_much_memory_is_named_as_such_and_the_others_run(

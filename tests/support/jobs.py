@@ -175,6 +175,20 @@ def fail(message: str) -> None:
         raise ValueError(message)
 
 
+@pyqik.job("Zoo::FailOddly")
+def fail_oddly() -> None:
+    """Raises with a text that is no UTF-8, as os.fsdecode makes of the name of an old file."""
+    with _attended():
+        raise ValueError("caf\udce9.csv")
+
+
+@pyqik.job("Zoo::FailOddlyInLoop")
+async def fail_oddly_in_loop() -> None:
+    """The same, as an async job."""
+    with _attended():
+        raise ValueError("caf\udce9.csv")
+
+
 @pyqik.job("Zoo::FailAfter")
 def fail_after(first_gate: str, other_gate: str) -> None:
     """Waits for a gate, another one if the job has run before, in one call that nothing interrupts; and raises."""

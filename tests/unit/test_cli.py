@@ -209,6 +209,27 @@ def test_check_names_a_module_that_cannot_be_imported(
     assert part in mistakes[0]
 
 
+def test_check_names_the_line_of_the_author_not_of_pyqik(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_module(
+        tmp_path, "mistaken", "import pyqik\n\n@pyqik.job('Mistaken', retry='five')\ndef mistaken() -> None: ...\n"
+    )
+
+    cli.main(["check", "-r", "mistaken"])
+
+    assert f"({tmp_path}/mistaken.py:3)" in capsys.readouterr().out
+
+
+def test_check_warns_of_jobs_whose_queue_is_not_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "import pyqik\n\n@pyqik.job('Unserved', queue='python')\ndef unserved() -> None: ...\n"
+    write_module(tmp_path, "unserved", text)
+
+    assert cli.main(["check", "-r", "unserved", "-q", "other"]) == 0
+
+    assert "warning: queue python is not served here; the jobs that name it: Unserved" in capsys.readouterr().out
+    cli.main(["check", "-r", "unserved", "-q", "other", "--capsule", "big=1:python"])
+    assert "not served" not in capsys.readouterr().out
+
+
 def test_check_names_a_module_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     status = cli.main(["check", "-r", "nowhere_to_be_found"])
 

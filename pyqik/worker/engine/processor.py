@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -154,7 +155,7 @@ class Processor:
                     await run.runnable.perform(*args)
         except BaseException as error:
             if run.cancelled and was_interrupted(error, (asyncio.CancelledError,)):
-                return self._failed(run, Shutdown("the stop timeout is over"))
+                return self._failed(run, Shutdown("this process is ending"))
             return self._failed(run, error)
         finally:
             context.reset(entered)
@@ -174,10 +175,17 @@ class Processor:
 
     # The end of a run.
 
+    def undecided(self, run: Run, error: BaseException) -> Outcome:
+        """What becomes of a job whose end could not be judged, because of a bug; called while that is handled. It must
+        not be lost for that, nor come back at once for ever.
+        """
+        _write(log.exception, "could not decide how the job ended; it is retried unchanged", **self._named(run))
+        return undecided(error, self._clock.time())
+
     def _done(self, run: Run) -> Outcome:
         run.elapsed = time.perf_counter() - run.started
         if self._logs_runs:
-            self._log.info("done", **self._named(run), elapsed=round(run.elapsed, 3))
+            _write(self._log.info, "done", **self._named(run), elapsed=round(run.elapsed, 3))
         if events.subscribers:
             events.emit("job.done", unit=run.unit, elapsed=run.elapsed)
         return DONE
@@ -189,9 +197,7 @@ class Processor:
         except Interruption:
             raise
         except BaseException:
-            # The job must not be lost because its end could not be judged, nor come back at once for ever.
-            log.exception("could not decide how the job ended; it is retried unchanged", **self._named(run))
-            outcome = undecided(error, self._clock.time())
+            outcome = self.undecided(run, error)
         self._handle(run, outcome, error)
         self._account(run, outcome, error)
         return outcome
@@ -241,14 +247,15 @@ class Processor:
         unit, elapsed = run.unit, run.elapsed
         named = {**self._named(run), "elapsed": round(elapsed, 3)}
         if outcome.ending is Ending.INTERRUPTED:
-            log.info("interrupted; given back", **named)
+            _write(log.info, "interrupted; goes back to its queue", **named)
             events.emit("job.interrupted", unit=unit)
             return
         if outcome.ending is Ending.DISCARDED:
-            log.info("done", **named, discarded=error_message(error))
+            _write(log.info, "done", **named, discarded=error_message(error))
             events.emit("job.discarded", unit=unit, error=error)
             return
-        log.warning(
+        _write(
+            log.warning,
             "fail",
             **named,
             then=outcome.ending.value,
@@ -274,3 +281,11 @@ class Processor:
         if tags := payload.get("tags"):
             named["tags"] = tags
         return named
+
+
+def _write(line: Callable[..., object], event: str, **fields: object) -> None:
+    """Write a line of the log about a run that has ended: should that fail, the outcome still counts."""
+    try:
+        line(event, **fields)
+    except Exception:
+        traceback.print_exc()

@@ -104,7 +104,7 @@ class ThreadRunner:
         for slot in self._slots:
             with slot.lock:
                 if slot.run is not None and slot.thread is not None and slot.thread.ident is not None:
-                    raise_in_thread(slot.thread.ident, Shutdown("the stop timeout is over"))
+                    raise_in_thread(slot.thread.ident, Shutdown("this process is ending"))
 
     def lost_slots(self) -> list[int]:
         """The slots whose threads are gone although nobody closed this: C code may end one behind Python's back."""
@@ -140,7 +140,10 @@ class ThreadRunner:
         with slot.lock:
             slot.outcome, slot.run = None, run
         run.enter(self._board, slot.number)
-        slot.outcome = self._processor.perform(run)
+        try:
+            slot.outcome = self._processor.perform(run)
+        except Exception as error:
+            slot.outcome = self._processor.undecided(run, error)
         self._report(slot)
 
     def _report(self, slot: _Slot) -> None:
@@ -290,6 +293,8 @@ class AsyncRunner:
         run.enter(self._board, slot)
         try:
             outcome = await self._processor.perform_async(run)
+        except Exception as error:
+            outcome = self._processor.undecided(run, error)
         finally:
             self._board.leave(slot)
             self._free_slots.append(slot)
@@ -314,4 +319,4 @@ class AsyncRunner:
     def _cancel(self) -> None:
         for task, run in list(self._tasks.items()):
             run.cancelled = True
-            task.cancel("the stop timeout is over")
+            task.cancel("this process is ending")

@@ -205,6 +205,8 @@ def start(message: Message, early: Sequence[Message], channel: Channel, inbox: S
         log.exception("could not import a module that registers jobs", module=module)
         return EXIT_START_FAILED
     configured = process.configured()
+    if not registry.names():
+        log.warning("no job is registered, so every job will fail; name the modules that register jobs with -r")
     config = given if configured is None else given.over(configured)
     process.use(config)
     child = Child(channel, inbox, message["identity"], config, board_fileno, message["custody"])

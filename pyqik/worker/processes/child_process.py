@@ -22,6 +22,7 @@ from pyqik.wire.statistics import Executions
 from pyqik.worker.engine.board import Entry, SharedBoard
 from pyqik.worker.identity import make_identity, process_info
 from pyqik.worker.processes.channel import Channel, Message
+from pyqik.worker.processes.oom import offer
 from pyqik.worker.processes.stack_file import StackFile
 from pyqik.worker.upkeep.crash import End
 from pyqik.worker.upkeep.heartbeat import resident_kb
@@ -69,6 +70,7 @@ class ChildProcess:
                 process_group=0,
             )
         self.pid = self._popen.pid
+        offer(self.pid)
         self.identity = make_identity(self.pid)
         self.state = State.STARTING
         self.config = config

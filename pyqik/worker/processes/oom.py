@@ -1,17 +1,33 @@
-"""Whether the kernel killed a process for lack of memory: to its parent that looks like any SIGKILL.
+"""Lack of memory: whom the kernel kills for it, and whether it did. To the parent that looks like any SIGKILL.
 
 The kernel counts such kills for each control group; where there is none to be read, for the whole machine.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+#: Thousandths of all memory by which a child counts as larger than it is when the kernel looks for a process to kill.
+HANDICAP: Final = 100
+#: The most that the kernel takes.
+_MOST: Final = 1000
 #: Seconds that a process with much memory may take to end after the kernel has chosen it.
 DYING: Final = 30.0
+
+
+def offer(pid: int) -> None:
+    """Let the kernel choose the child `pid` before its supervisor, should memory run out: the child's jobs are given
+    back and another one is started. A large child that is dying frees its memory late, and the next choice may come
+    before that.
+    """
+    score = Path(f"/proc/{pid}/oom_score_adj")
+    # Where it does not exist or cannot be written, the kernel decides by size alone.
+    with contextlib.suppress(OSError, ValueError):
+        score.write_text(str(min(int(score.read_text("ascii")) + HANDICAP, _MOST)), "ascii")
 
 
 class OomWatch:

@@ -241,6 +241,13 @@ def test_a_class_job_is_enqueued_in_the_same_words(
     assert payload["jid"] == jid
 
 
+def test_a_bulk_names_the_job_whose_arguments_do_not_fit(redis: redis_py.Redis) -> None:
+    with pytest.raises(pyqik.WrongArguments, match=r"job 1 of the bulk: Enqueuing::Resize takes 2 arguments"):
+        class_job().perform_bulk([[1, 2], [3]])
+
+    assert payloads(redis) == []
+
+
 def test_a_class_job_checks_its_arguments(redis: redis_py.Redis) -> None:
     with pytest.raises(pyqik.WrongArguments, match=r"Enqueuing::Resize takes 2 arguments \(image_id, width\), got 1"):
         class_job().perform_async(1)

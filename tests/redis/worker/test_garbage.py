@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 import redis as redis_py
 
+import pyqik
 from pyqik.core.clock import SystemClock
 from pyqik.wire.connection import open_redis
+from pyqik.worker.engine.outcome import Outcome
+from pyqik.worker.engine.processor import Processor, Run
 from pyqik.worker.upkeep.recovery import Recovery
 from pyqik.worker.upkeep.scheduled import Poller
 from tests.redis.worker.engine import Book, payload, push, running
@@ -141,6 +144,33 @@ def test_the_poller_outlives_keys_of_the_wrong_type(
     poller.stop()
     poller.join(5)
     client.close()
+
+
+@pytest.mark.parametrize("job_class", ["Plain", "Async"])
+def test_a_run_that_a_bug_breaks_off_is_retried_unchanged(
+    redis_url: str, redis: redis_py.Redis, book: Book, monkeypatch: pytest.MonkeyPatch, job_class: str
+) -> None:
+    @pyqik.job("Plain")
+    def plain(number: int) -> None:
+        book.note(number)
+
+    @pyqik.job("Async")
+    async def not_plain(number: int) -> None:
+        book.note(number)
+
+    def buggy(processor: Processor, run: Run) -> Outcome:
+        raise ZeroDivisionError
+
+    push(redis, "a", [1], job_class)
+    with monkeypatch.context() as patched, running(redis_url, "a"):
+        patched.setattr(Processor, "_done", buggy)
+        wait_until(lambda: redis.zcard("retry") == 1, message="it is retried")
+        patched.undo()
+        push(redis, "a", [2], job_class)
+        book.wait_for("job.done")
+
+    assert redis.zrange("retry", 0, -1) == [payload(1, job_class)]
+    assert book.order == [1, 2]
 
 
 def test_the_recovery_tries_until_it_can(redis_url: str, redis: redis_py.Redis) -> None:
