@@ -75,7 +75,7 @@ def work(arguments: argparse.Namespace) -> int:
     """`pyqik work`: run jobs until a signal ends it."""
     loaded = load(flags_layer(arguments), file=arguments.file)
     _say((f"pyqik: warning: {warning}" for warning in loaded.warnings), sys.stderr)
-    from pyqik.worker.processes.supervisor import run
+    from pyqik.worker.processes.command import run
 
     return run(loaded.config)
 

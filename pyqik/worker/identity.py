@@ -6,6 +6,7 @@ import os
 import platform
 import secrets
 import socket
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -32,11 +33,20 @@ def process_info(config: Config, identity: str, pid: int, started_at: float, *, 
         capsules=[
             CapsuleInfo(each.name, each.concurrency, each.queue_mode, each.weights) for each in config.all_capsules
         ],
-        tag=config.tag or Path.cwd().name,
+        tag=config.tag or _directory(),
         labels=list(config.labels),
         version=VERSION,
         embedded=embedded,
     )
+
+
+@cache
+def _directory() -> str:
+    """The name of the working directory, which a deploy may have removed by the time of a later heartbeat."""
+    try:
+        return Path.cwd().name
+    except OSError:
+        return ""
 
 
 def _hostname() -> str:

@@ -6,9 +6,11 @@ each job are written, so what stands on their way is made for speed.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
+import stat
 import sys
 import threading
 import time
@@ -19,6 +21,9 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+#: Seconds for which a line waits for whoever should read the log; those behind it do not wait.
+PATIENCE: Final = 1.0
+
 _encode: Final = msgspec.json.Encoder(enc_hook=repr).encode
 
 
@@ -27,7 +32,8 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
 
     `level` is `debug`, `info`, `warning`, `error` or `critical`; `log_format` is `console`, `json` or `auto`.
     """
-    stream = stream or sys.stdout
+    # There is none if whoever started this has closed it.
+    stream = stream or sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # for good
     number = logging.getLevelNamesMapping()[level.upper()]
     console = log_format == "console" or (log_format == "auto" and stream.isatty())
     before: list[Processor] = [structlog.contextvars.merge_contextvars, _Stamp()]
@@ -60,7 +66,7 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
 
 class LineWriter:
     """What structlog calls a logger: writes each line whole and at once. A line that cannot be written is dropped, as
-    there is nobody to tell; a job must not fail for it.
+    there is nobody to tell; a job must not fail for it, nor a stop wait for whoever does not read.
 
     Threads do not wait for each other here: whoever is writing also writes what others bring meanwhile.
     """
@@ -69,8 +75,11 @@ class LineWriter:
         self._stream = stream
         self._lines: deque[bytes] = deque()
         self._writing = threading.Lock()
+        #: Lines that nobody has read in time, since the last that was written.
+        self._dropped = 0
+        self._start = b""
         try:
-            self._fileno = stream.fileno()
+            self._fileno = _own_end(stream.fileno())
         except (OSError, ValueError):
             self._fileno = -1  # Not a file: a test's or a program's own stream.
 
@@ -99,12 +108,38 @@ class LineWriter:
             self._stream.write(data.decode())
             self._stream.flush()
             return
-        while data:
+        lines, start = data.count(b"\n"), self._start
+        rest = start + data
+        while rest:
             try:
-                data = data[os.write(self._fileno, data) :]
+                rest = rest[os.write(self._fileno, rest) :]
             except BlockingIOError:
-                # Somebody who shares this end has made it non-blocking.
-                select.select([], [self._fileno], [])
+                if self._dropped or not self._reader_comes():
+                    self._dropped += lines
+                    # What was cut in the middle must not run into the next line.
+                    self._start = b"\n" if len(rest) < len(start + data) else start
+                    return
+        self._start = b""
+        if self._dropped:
+            # It stands before what comes next: this thread writes until there is nothing left.
+            dropped, self._dropped = self._dropped, 0
+            structlog.get_logger("pyqik").warning("nobody read the log; lines are missing", count=dropped)
+
+    def _reader_comes(self) -> bool:
+        poll = select.poll()
+        poll.register(self._fileno, select.POLLOUT)
+        return bool(poll.poll(PATIENCE * 1000))
+
+
+def _own_end(fileno: int) -> int:
+    """For a pipe, an end of this process's own that does not block: the mode of `fileno` is that of everybody who has
+    it. Anything else as it is.
+    """
+    if stat.S_ISFIFO(os.fstat(fileno).st_mode):
+        # Without /proc, without the right to, or without a reader: as it is.
+        with contextlib.suppress(OSError):
+            return os.open(f"/proc/self/fd/{fileno}", os.O_WRONLY | os.O_NONBLOCK)
+    return fileno
 
 
 class _Stamp:

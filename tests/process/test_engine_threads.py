@@ -109,6 +109,21 @@ def test_a_system_exit_in_a_task_of_a_job_harms_no_other_job_on_the_loop(
     work.end()
 
 
+def test_a_job_that_stops_the_loop_harms_nobody_on_it(start_work: StartWork, redis: redis_py.Redis, zoo: Zoo) -> None:
+    work = start_work(modules=CRASHING)
+    push(redis, payload("Zoo::WaitInLoop", "gate", jid="other"))
+    zoo.wait_for_runs(1)
+
+    push(redis, payload("Crash::StopLoop", jid="stops"))
+
+    work.wait_for_event("a job has stopped the event loop; it goes on")
+    wait_until(lambda: zoo.ended() == ["stops"])
+    zoo.open_gate("gate")
+    wait_until(lambda: zoo.ended() == ["stops", "other"])
+    work.end()
+    assert len(work.started_children) == 1
+
+
 def test_a_job_that_ends_its_thread_behind_pythons_back_ends_the_child(
     start_work: StartWork, redis: redis_py.Redis, zoo: Zoo
 ) -> None:

@@ -88,19 +88,20 @@ def test_hooks_run_around_the_jobs_in_each_child_and_never_in_the_supervisor(
     assert set(called[-4:]) == {"quiet", "shutdown"}
 
 
+@pytest.mark.parametrize("error", ["FileNotFoundError('model.bin')", "asyncio.CancelledError()"])
 def test_a_startup_hook_that_raises_ends_the_command_with_status_2_before_any_job_is_taken(
-    start_hooked: StartHooked, redis: redis_py.Redis
+    start_hooked: StartHooked, redis: redis_py.Redis, error: str
 ) -> None:
     waiting = payload("Zoo::Pass", jid="waiting")
     push(redis, waiting)
-    text = "import pyqik\n\n@pyqik.on('startup')\ndef load_model():\n    raise FileNotFoundError('model.bin')\n"
+    text = f"import pyqik, asyncio\n\n@pyqik.on('startup')\ndef load_model():\n    raise {error}\n"
 
     work = start_hooked(text=text, ready=False)
 
     assert work.wait() == 2
     [line] = work.lines("a startup hook raised; the process does not start")
     assert (line["hook"], line["level"]) == ("load_model", "error")
-    assert "FileNotFoundError: model.bin" in line["exception"]
+    assert error.partition("(")[0].rpartition(".")[2] in line["exception"]
     assert next_in_queue(redis) == [waiting]
     assert traces(redis) == {}
 
@@ -221,17 +222,21 @@ def test_a_heartbeat_hook_that_hangs_delays_nothing(start_hooked: StartHooked, r
     assert traces(redis) == {}
 
 
+@pytest.mark.parametrize("guarded", [True, False])
 def test_a_child_whose_supervisor_is_gone_ends_although_its_shutdown_hook_hangs(
-    start_hooked: StartHooked, zoo: Zoo
+    start_hooked: StartHooked, zoo: Zoo, guarded: bool
 ) -> None:
     work = start_hooked(slow="shutdown")
-    [child] = work.children
+    [child], [guardian] = work.children, work.guardians
 
+    work.send(signal.SIGSTOP)
+    if not guarded:
+        os.kill(guardian, signal.SIGKILL)
     work.send(signal.SIGKILL)
     work.wait()
 
     wait_for(zoo, "shutdown")
-    wait_until(lambda: not is_alive(child), timeout=10)
+    wait_until(lambda: not is_alive(child), timeout=15)
 
 
 KILLS_ENGINE = """

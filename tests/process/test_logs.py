@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 import redis as redis_py
 
 from tests.process.conftest import StartWork
 from tests.process.state import payload, push
 from tests.support.jobs import Zoo
+from tests.support.wait import wait_until
 
 SECRET = "4111-1111-1111-1111"
 
@@ -91,6 +94,16 @@ def test_an_interrupted_job_is_logged_as_given_back_and_not_as_failed(
     assert [line["jid"] for line in work.lines("interrupted; goes back to its queue")] == ["job"]
     assert work.lines("fail") == []
     assert redis.get("stat:failed") in (None, b"0")
+
+
+def test_it_works_without_standard_streams(start_work: StartWork, redis: redis_py.Redis) -> None:
+    work = start_work(through=["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"], ready=False)
+    push(redis, payload("Zoo::Pass", jid="job"))
+
+    wait_until(lambda: redis.get("stat:processed") == b"1", 30)
+
+    work.send(signal.SIGTERM)
+    assert work.wait() == 0
 
 
 def test_every_line_of_the_log_is_json_from_the_start_to_the_end(start_work: StartWork, redis: redis_py.Redis) -> None:

@@ -187,6 +187,25 @@ def test_progress_in_between_starts_the_count_anew(start_work: StartWork, redis:
     assert redis.zcard("dead") == 0
 
 
+@pytest.mark.parametrize("way", [signal.SIGTSTP, signal.SIGTERM])
+def test_a_crash_on_the_way_out_is_charged_to_nobody(
+    start_work: StartWork, redis: redis_py.Redis, zoo: Zoo, way: signal.Signals
+) -> None:
+    work = start_work("-t", "20", modules=CRASHING)
+    raw = payload("Crash::When", "exit", "crash", jid="bad")
+    push(redis, raw)
+    zoo.wait_for_runs(1)
+    work.send(way)
+    work.wait_for_event("quiet: no new jobs; those that run go on")
+
+    zoo.open_gate("crash")
+
+    work.wait_for_event("child ended")
+    wait_until(lambda: next_in_queue(redis) == [raw])
+    work.end()
+    assert (work.lines(CHARGED), redis.keys("pyqik:crashes:*"), redis.zcard("dead")) == ([], [], 0)
+
+
 def test_what_waits_to_run_alone_survives_the_death_of_the_host(
     start_work: StartWork, redis: redis_py.Redis, zoo: Zoo
 ) -> None:

@@ -1,7 +1,9 @@
-"""A child that cannot import the modules it was given: a clear end instead of a loop of restarts."""
+"""A child that cannot import the modules it was given, or cannot be started at all."""
 
 from __future__ import annotations
 
+import os
+import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +12,9 @@ import pytest
 import redis as redis_py
 
 from tests.process.conftest import StartWork
-from tests.process.state import everything
+from tests.process.state import everything, payload, push
 from tests.process.stopwatch import Stopwatch
+from tests.support.jobs import Zoo
 from tests.support.process import WorkProcess
 
 StartModule = Callable[[str], WorkProcess]
@@ -83,3 +86,22 @@ def test_a_child_that_is_killed_before_it_was_ready_ends_the_command_with_status
     assert work.wait() == 1
     assert [line["how"] for line in work.lines("child ended")] == ["SIGKILL"]
     assert everything(redis) == {}
+
+
+def test_a_child_that_cannot_be_started_is_tried_again_and_the_others_work_on(
+    start_work: StartWork, redis: redis_py.Redis, zoo: Zoo
+) -> None:
+    work = start_work("--processes", "2")
+    work.wait_for_event("child ready", count=2)
+    limits = resource.prlimit(work.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(work.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    first, second = work.children
+
+    os.kill(first, signal.SIGKILL)
+
+    work.wait_for_event("could not start a child; trying again", count=2)
+    push(redis, payload("Zoo::Pass", jid="job"))
+    work.wait_for_event("done", jid="job", pid=second)
+    resource.prlimit(work.pid, resource.RLIMIT_NOFILE, limits)
+    work.wait_for_event("child ready", count=3, timeout=60)
+    work.end()

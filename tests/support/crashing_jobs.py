@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -51,6 +53,39 @@ async def crash_in_loop(gate: str) -> None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.Event().wait(), GLANCE)
         ctypes.string_at(0)
+
+
+@pyqik.job("Fork::Terminate")
+def fork_and_terminate() -> None:
+    """Starts a process as multiprocessing does on Linux, ends it by SIGTERM, and counts on that."""
+    with _attended():
+        process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        process.start()
+        process.terminate()
+        process.join(30)
+        assert process.exitcode == -signal.SIGTERM
+
+
+@pyqik.job("Fork::ComeBack")
+def fork_and_come_back(way: str, status: int) -> None:
+    """Forks; the forked side comes back out of the job in a way, and should end with a status."""
+    with _attended():
+        pid = os.fork()
+        if pid:
+            _, ended = os.waitpid(pid, 0)
+            assert os.waitstatus_to_exitcode(ended) == status
+        elif way == "raise":
+            raise ValueError
+        elif way == "exit":
+            sys.exit(status)
+
+
+@pyqik.job("Crash::StopLoop")
+async def stop_loop() -> None:
+    """Ends the loop that it runs on, and goes on."""
+    with _attended():
+        asyncio.get_running_loop().stop()
+        await asyncio.sleep(0.01)
 
 
 @pyqik.job("Crash::Hang", stuck_after=1.5)

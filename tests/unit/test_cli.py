@@ -42,9 +42,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
         configs.append(config)
         return 7
 
-    supervisor = ModuleType("pyqik.worker.processes.supervisor")
-    vars(supervisor)["run"] = run
-    monkeypatch.setitem(sys.modules, "pyqik.worker.processes.supervisor", supervisor)
+    command = ModuleType("pyqik.worker.processes.command")
+    vars(command)["run"] = run
+    monkeypatch.setitem(sys.modules, "pyqik.worker.processes.command", command)
     return configs
 
 

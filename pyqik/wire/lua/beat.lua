@@ -13,6 +13,10 @@ if redis.call('HEXISTS', KEYS[6], 'ended') == 1 then
   return redis.error_reply('STALE beat of a process that was declared dead')
 end
 
+-- First, whatever may be wrong with the keys of the rest: who beats lives.
+local now = redis.call('TIME')
+redis.call('ZADD', KEYS[7], now[1] + now[2] / 1000000 + lease, identity)
+
 redis.call('SADD', KEYS[1], identity)
 redis.call('HSET', KEYS[2], unpack(ARGV, 6, 5 + fields))
 redis.call('EXPIRE', KEYS[2], ttl)
@@ -62,8 +66,5 @@ for i = 6 + fields, #ARGV, 3 do
 end
 redis.call('EXPIRE', KEYS[3], ttl)
 redis.call('EXPIRE', KEYS[4], ttl)
-
-local now = redis.call('TIME')
-redis.call('ZADD', KEYS[7], now[1] + now[2] / 1000000 + lease, identity)
 
 return redis.call('RPOP', KEYS[5])

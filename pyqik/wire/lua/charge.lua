@@ -24,10 +24,11 @@ for i = 1, #fields do
   progress = progress .. fields[i] .. '=' .. (not state.err and state[i] or '') .. '\n'
 end
 
+if redis.call('TYPE', KEYS[2]).ok ~= 'hash' then redis.call('UNLINK', KEYS[2]) end
 local known = redis.call('HMGET', KEYS[2], 'last', 'progress', 'times')
 local now, times = tonumber(redis.call('TIME')[1]), {}
 if known[2] == progress then
-  for time in string.gmatch(known[3], '%d+') do
+  for time in string.gmatch(known[3] or '', '%d+') do
     if tonumber(time) > now - window then times[#times + 1] = time end
   end
 end

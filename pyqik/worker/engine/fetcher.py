@@ -123,8 +123,9 @@ class Fetcher:
         self._waiting.wake()
 
     def join(self, timeout: float) -> bool:
-        """Wait until the thread has ended; whether it has."""
-        self._thread.join(timeout)
+        """Wait until the thread has ended; whether it has, or never was started."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def probe(self) -> None:

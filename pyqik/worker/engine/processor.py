@@ -11,7 +11,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -28,6 +28,7 @@ from pyqik.jobs.registry import Registry
 from pyqik.wire.broker import UnitOfWork
 from pyqik.wire.payload import Payload, decode
 from pyqik.worker.engine.board import Board
+from pyqik.worker.engine.forks import end_if_forked
 from pyqik.worker.engine.handlers import Handlers
 from pyqik.worker.engine.outcome import (
     DONE,
@@ -134,7 +135,10 @@ class Processor:
                     args = payload.args
                     definition.check_arguments(args)
                     run.runnable = definition.create(payload)
-                    run.runnable.perform(*args)
+                    try:
+                        run.runnable.perform(*args)
+                    finally:
+                        end_if_forked()
         except BaseException as error:
             return self._failed(run, error)
         finally:
@@ -152,7 +156,10 @@ class Processor:
                     args = payload.args
                     definition.check_arguments(args)
                     run.runnable = definition.create(payload)
-                    await run.runnable.perform(*args)
+                    try:
+                        await run.runnable.perform(*args)
+                    finally:
+                        end_if_forked()
         except BaseException as error:
             if run.cancelled and was_interrupted(error, (asyncio.CancelledError,)):
                 return self._failed(run, Shutdown("this process is ending"))
@@ -200,7 +207,8 @@ class Processor:
             outcome = self.undecided(run, error)
         self._handle(run, outcome, error)
         self._account(run, outcome, error)
-        return outcome
+        # Its traceback holds what the job had in its hands.
+        return replace(outcome, error=None)
 
     def _decide(self, run: Run, error: BaseException) -> Outcome:
         definition, runnable, default_retry = run.definition, run.runnable, self._policy.default_retry

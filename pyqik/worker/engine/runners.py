@@ -131,6 +131,7 @@ class ThreadRunner:
                 if run is None:
                     return
                 self._run(slot, run)
+                del run
             except Shutdown:
                 # It was on its way when the job ended. Whatever the slot still holds is reported here; a second report
                 # of the same unit does no harm.
@@ -144,6 +145,8 @@ class ThreadRunner:
             slot.outcome = self._processor.perform(run)
         except Exception as error:
             slot.outcome = self._processor.undecided(run, error)
+        # What only the job's object had is taken apart while the job still counts as running.
+        run.runnable = None
         self._report(slot)
 
     def _report(self, slot: _Slot) -> None:
@@ -173,6 +176,7 @@ class EventLoop:
 
     def __init__(self, users: int = 1) -> None:
         self._users = users
+        self._over = False
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -192,7 +196,8 @@ class EventLoop:
         """One of the users needs it no more. It stops with the last of them."""
         with self._lock:
             self._users -= 1
-            if self._users == 0 and self._loop is not None:
+            self._over = self._users == 0
+            if self._over and self._loop is not None:
                 self._loop.call_soon_threadsafe(self._loop.stop)
 
     @property
@@ -233,15 +238,17 @@ class EventLoop:
             loop.close()
 
     def _run_on(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Run the loop; whether it was stopped. A SystemExit in a task that a job has started, or in a callback, ends
-        the loop of asyncio: the other jobs on it must not hang for that.
+        """Run the loop; whether nobody needs it any more. A job may stop it, and a SystemExit in a task that a job has
+        started, or in a callback, ends the loop of asyncio: the other jobs on it must not hang for that.
         """
         try:
             loop.run_forever()
         except BaseException:
             log.exception("the event loop was interrupted; it goes on")
             return False
-        return True
+        if not self._over:
+            log.warning("a job has stopped the event loop; it goes on")
+        return self._over
 
 
 class AsyncRunner:
@@ -296,6 +303,7 @@ class AsyncRunner:
         except Exception as error:
             outcome = self._processor.undecided(run, error)
         finally:
+            run.runnable = None
             self._board.leave(slot)
             self._free_slots.append(slot)
             self._ended(run, outcome)

@@ -14,6 +14,7 @@ Started as `python -m pyqik.worker.processes.child CHANNEL BOARD STACKS`, three 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -54,6 +55,8 @@ SWITCH_INTERVAL: Final = 0.0002
 EXIT_OK, EXIT_START_FAILED, EXIT_ENGINE_DIED, EXIT_SUPERSEDED = 0, 2, 3, 4
 #: Seconds that interrupted jobs have to end when the supervisor is gone.
 ORPHAN_PATIENCE: Final = 2.0
+#: Seconds that hooks and threads of the jobs' own have after that.
+LAST_HOOKS: Final = 3.0
 
 
 class Child:
@@ -77,7 +80,7 @@ class Child:
         """Run until told to stop; the exit status. `early` are orders that came during the start."""
         try:
             self._hooks.startup()
-        except (Exception, SystemExit):
+        except BaseException:
             return EXIT_START_FAILED
         for message in early:
             self._obey(message)
@@ -161,6 +164,10 @@ class Child:
         """Nobody is there who would kill this process at a deadline, so it has none: its jobs are given back now."""
         log.error("the supervisor is gone; giving the jobs back")
         self._orphaned_at = time.monotonic()
+        # Neither a hook on the way out nor a thread that a job has left behind may keep what nobody looks after.
+        last = threading.Timer(ORPHAN_PATIENCE + LAST_HOOKS, os._exit, [EXIT_OK])
+        last.daemon = True
+        last.start()
         self._stop(0.0)
 
     def unwind(self) -> bool:
@@ -196,12 +203,13 @@ def start(message: Message, early: Sequence[Message], channel: Channel, inbox: S
     given = Config.from_dict(message["config"])
     logs.configure(given.log_level, given.log_format)
     sys.setswitchinterval(SWITCH_INTERVAL)
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    with contextlib.suppress(FileNotFoundError):  # A deploy has removed it: what is installed can be imported.
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
     try:
         for module in given.require:
             importlib.import_module(module)
-    except (Exception, SystemExit):
+    except BaseException:
         log.exception("could not import a module that registers jobs", module=module)
         return EXIT_START_FAILED
     configured = process.configured()

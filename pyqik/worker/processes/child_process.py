@@ -56,19 +56,24 @@ class ChildProcess:
     """A child. Its methods are called in the supervisor's main thread, those for the heartbeat in the heartbeat's."""
 
     def __init__(self, config: Config, custody: str = "") -> None:
-        """With `custody`, the identity of one, it runs what waits there."""
+        """With `custody`, the identity of one, it runs what waits there. Raises: OSError if it cannot be started."""
         self._channel, theirs = Channel.pair()
         self._board = SharedBoard()
         self.stacks = StackFile()
-        with theirs:
-            inherited = (theirs.fileno(), self._board.fileno(), self.stacks.fileno())
-            self._popen = subprocess.Popen(
-                [sys.executable, "-m", "pyqik.worker.processes.child", *map(str, inherited)],
-                stdin=subprocess.DEVNULL,
-                pass_fds=inherited,
-                # A process group of its own: Ctrl-C reaches the supervisor alone, which stops its children in order.
-                process_group=0,
-            )
+        try:
+            with theirs:
+                inherited = (theirs.fileno(), self._board.fileno(), self.stacks.fileno())
+                self._popen = subprocess.Popen(
+                    [sys.executable, "-m", "pyqik.worker.processes.child", *map(str, inherited)],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=inherited,
+                    # A process group of its own: Ctrl-C reaches the supervisor alone, which stops its children.
+                    process_group=0,
+                )
+        except OSError:
+            self._channel.close()
+            self.close()
+            raise
         self.pid = self._popen.pid
         offer(self.pid)
         self.identity = make_identity(self.pid)
@@ -152,11 +157,6 @@ class ChildProcess:
             self._note(message)
         expected = self._said_goodbye or self.killed or self.superseded
         return End(status, expected, self.entries(), self._overdue, self._lost)
-
-    @property
-    def exit_status(self) -> int | None:
-        """The exit status, negative for a signal; None while it lives."""
-        return self._popen.returncode
 
     def last_words(self) -> dict[str, str]:
         """The stacks that a child has left which crashed by a signal of its own, for the log."""

@@ -55,9 +55,9 @@ class SoloChildren(Generic[Child]):
 
     def unneeded(self, children: Sequence[Child], now: float) -> list[Child]:
         """Those of the solo `children` that have nothing to do any more."""
-        idle = [child for child in children if child.state is State.READY and not child.entries()]
-        if self.waiting:
-            idle = []
+        # One that was told to take no more has nothing to wait for, whoever waits.
+        free = (State.QUIET,) if self.waiting else (State.READY, State.QUIET)
+        idle = [child for child in children if child.state in free and not child.entries()]
         self._idle_since = {child: self._idle_since.get(child, now) for child in idle}
         return [child for child in idle if now - self._idle_since[child] >= LINGER]
 

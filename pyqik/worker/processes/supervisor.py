@@ -12,7 +12,6 @@ be killed, its guardian does what is left to do.
 
 from __future__ import annotations
 
-import gc
 import math
 import os
 import select
@@ -27,14 +26,12 @@ import structlog
 
 from pyqik.core.config import Config
 from pyqik.core.config.redis_url import redacted
-from pyqik.worker import logs
 from pyqik.worker.engine import stacks
 from pyqik.worker.engine.board import Entry
 from pyqik.worker.identity import make_identity
-from pyqik.worker.processes.child import EXIT_START_FAILED, EXIT_SUPERSEDED
+from pyqik.worker.processes.child import EXIT_START_FAILED
 from pyqik.worker.processes.child_process import KILL_AFTER, ChildProcess, State
 from pyqik.worker.processes.death_notices import DeathNotices
-from pyqik.worker.processes.embedded import EmbeddedServer
 from pyqik.worker.processes.guard import Guard
 from pyqik.worker.processes.oom import OomWatch, find_counter
 from pyqik.worker.processes.parts import Parts
@@ -59,21 +56,6 @@ LAST_WORDS: Final = 0.5
 LAST_WORD_EACH: Final = 0.05
 #: What `pyqik work` exits with when something could not be given back, and when a bug ended one of its own threads.
 EXIT_NOT_GIVEN_BACK, EXIT_PART_DIED = 1, 3
-
-
-def run(config: Config) -> int:
-    """Run `pyqik work` until it is stopped; the exit status: 0 if every job was finished or given back."""
-    logs.configure(config.log_level, config.log_format)
-    server = EmbeddedServer() if config.embedded else None
-    try:
-        if server is not None:
-            config = Config(redis=server.start()).over(config)
-        return Supervisor(config).run()
-    finally:
-        if server is not None:
-            server.stop()
-        # Python looks for garbage once more as it ends, which on a busy machine takes a second that the stop has not.
-        gc.freeze()
 
 
 class Supervisor:
@@ -241,7 +223,15 @@ class Supervisor:
     # Children.
 
     def _start_child(self, *, solo: bool = False) -> None:
-        child = ChildProcess(solo_config(self._config), self._custody) if solo else ChildProcess(self._config)
+        try:
+            child = ChildProcess(solo_config(self._config), self._custody) if solo else ChildProcess(self._config)
+        except OSError as error:  # Too many processes or files, too little memory: that may pass.
+            log.error("could not start a child; trying again", error=str(error), solo=solo)
+            if solo:
+                self._solo.ended(False, time.monotonic())
+            else:
+                self._restarts.add(0.0, time.monotonic())
+            return
         self._children.append(child)
         self._guard.watch(child.pid, child.identity)
         log.info("child started", child=child.pid, identity=child.identity, solo=solo)
@@ -293,7 +283,10 @@ class Supervisor:
             return
         self._unrecovered.add(child.identity)
         self._parts.recovery.give_back(
-            child.identity, lambda count: self._tell(lambda: self._on_recovered(child, count)), crash
+            child.identity,
+            lambda count: self._tell(lambda: self._on_recovered(child, count)),
+            # What goes wrong on the way out may be the fault of a hook; but one that has lost a thread goes by itself.
+            None if was in (State.QUIET, State.STOPPING) and not end.lost else crash,
         )
         if child.is_solo:
             self._solo.ended(was is not State.STARTING, time.monotonic())
@@ -302,7 +295,7 @@ class Supervisor:
 
     def _restart(self, child: ChildProcess) -> None:
         now = time.monotonic()
-        if child.superseded or child.exit_status == EXIT_SUPERSEDED:
+        if child.superseded:
             # It has done nothing wrong.
             self._restarts.at_once(now)
             return

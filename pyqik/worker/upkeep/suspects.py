@@ -28,6 +28,8 @@ log = structlog.get_logger("pyqik")
 
 #: Seconds between two looks at what waits in custody: how long an idle child for it may be kept for nothing.
 LONGEST_TEND_INTERVAL: Final = 1.0
+#: Characters of a jid that go into a message between processes: whoever pushed the job may have written any text.
+LONGEST_JID: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,8 @@ class Suspects:
             log.error("a crash is charged to a job", **named, cause=crash.cause, crashes=crashes)
             return False
         log.error("poison pill: the job goes to the dead set", **named, reason=reason)
-        self._on_death(Death(now, Death.digest_of(died.place.payload), named["jid"], unit.queue, reason))
+        jid = named["jid"][:LONGEST_JID]
+        self._on_death(Death(now, Death.digest_of(died.place.payload), jid, unit.queue, reason))
         return True
 
 

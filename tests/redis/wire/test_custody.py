@@ -259,6 +259,15 @@ def test_a_retry_by_hand_has_as_many_chances_again(crash: Callable[[], int]) -> 
     assert counts == [1, 2, 3, 1, 2]
 
 
+@pytest.mark.parametrize("odd", [lambda redis, key: redis.set(key, "x"), lambda redis, key: redis.hset(key, "a", "b")])
+def test_a_crash_is_charged_whatever_stood_where_crashes_are_counted(
+    crash: Callable[[], int], redis: redis_py.Redis, odd: Callable[[redis_py.Redis, str], object]
+) -> None:
+    odd(redis, keys.crashes("jid"))
+
+    assert [crash(), crash()] == [1, 2]
+
+
 def test_a_crash_that_is_charged_twice_counts_once(
     custody: Custody, held: list[UnitOfWork], redis: redis_py.Redis
 ) -> None:

@@ -90,6 +90,16 @@ def test_the_lease_is_counted_from_the_server_s_clock(redis: redis_py.Redis) -> 
     assert moment + 30 <= score <= moment + 35
 
 
+@pytest.mark.parametrize("key", ["processes", f"{IDENTITY}:work", f"{IDENTITY}-signals", IDENTITY])
+def test_the_lease_is_renewed_whatever_may_be_wrong_with_the_rest(redis: redis_py.Redis, key: str) -> None:
+    redis.set(key, "x") if key != f"{IDENTITY}:work" else redis.set("processes", "x")
+
+    with pytest.raises(redis_py.ResponseError):
+        beat(redis)
+
+    assert redis.zscore("pyqik:leases", IDENTITY)
+
+
 def test_a_lease_may_end_in_the_middle_of_a_second(redis: redis_py.Redis) -> None:
     beat(redis, lease=0.5)
 

@@ -173,6 +173,37 @@ def test_a_run_that_a_bug_breaks_off_is_retried_unchanged(
     assert book.order == [1, 2]
 
 
+@pytest.mark.parametrize("job_class", ["Keeps", "Fails", "KeepsInLoop"])
+def test_what_a_job_had_in_its_hands_is_gone_when_it_has_ended(
+    redis_url: str, redis: redis_py.Redis, job_class: str
+) -> None:
+    gone: list[str] = []
+
+    class Heavy:
+        def __del__(self) -> None:
+            gone.append(threading.current_thread().name)
+
+    class Keeps(pyqik.Job):
+        def perform(self, number: int) -> None:
+            self.heavy = Heavy()
+
+    class KeepsInLoop(pyqik.Job):
+        async def perform(self, number: int) -> None:
+            self.heavy = Heavy()
+
+    @pyqik.job("Fails")
+    def fails(number: int) -> None:
+        heavy = Heavy()
+        raise ValueError(heavy)
+
+    push(redis, "a", [1], job_class)
+    with running(redis_url, "a", concurrency=1):
+        wait_until(lambda: gone, message="its objects are gone, although no other job has come")
+
+    [thread] = gone
+    assert thread.startswith("pyqik-loop" if job_class == "KeepsInLoop" else "pyqik-job")
+
+
 def test_the_recovery_tries_until_it_can(redis_url: str, redis: redis_py.Redis) -> None:
     redis.set("queue:a", "x")
     redis.hset("pyqik:in-flight:host:1:abc", mapping={"take.default": "1", "1:1": b"a\n1"})

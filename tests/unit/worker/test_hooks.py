@@ -208,5 +208,5 @@ def in_parts() -> Iterator[None]:
 
 @pytest.mark.parametrize("hook", [later, in_parts, None], ids=["async def", "generator", "nothing"])
 def test_what_would_not_run_when_called_is_no_hook(hook: Callable[[], object]) -> None:
-    with pytest.raises(TypeError, match="cannot be a startup hook: it is called; write a plain function"):
+    with pytest.raises(TypeError, match="cannot be a startup hook: it is called, not awaited; write a plain function"):
         pyqik.on("startup")(hook)

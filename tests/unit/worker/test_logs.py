@@ -1,10 +1,13 @@
-"""Lines of the log: whatever is said in them, each is written, and none raises into the job that says it."""
+"""Lines of the log: whatever is said in them and whoever reads them, none hurts the job that says it."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
+import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -82,3 +85,72 @@ def test_an_error_with_odd_text_is_written_with_its_traceback(log_format: str) -
     assert "Traceback" in stream.getvalue()
     assert "failed" in stream.getvalue()
     assert "too" in stream.getvalue()
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, io.TextIOWrapper]]:
+    """A pipe that is full already; the reading end, and the stream that is the log."""
+    monkeypatch.setattr(logs, "PATIENCE", 0.05)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4095 + b"\n")
+    os.set_blocking(writing, True)
+    with os.fdopen(writing, "w") as stream:
+        yield reading, stream
+    os.close(reading)
+
+
+def drained(reading: int) -> list[str]:
+    """What stands in a pipe, without the filling."""
+    os.set_blocking(reading, False)
+    data = b""
+    with contextlib.suppress(BlockingIOError):
+        while chunk := os.read(reading, 1 << 20):
+            data += chunk
+    return [line for line in data.decode().splitlines() if not line.startswith("xx")]
+
+
+def test_lines_that_nobody_reads_are_left_out_and_that_is_said_later(pipe: tuple[int, io.TextIOWrapper]) -> None:
+    reading, stream = pipe
+    logs.configure("info", "json", stream)
+    log = structlog.get_logger("pyqik")
+
+    for number in range(3):
+        log.info("lost", number=number)
+    before = drained(reading)
+    log.info("read")
+    after = [json.loads(line) for line in drained(reading)]
+
+    assert before == []
+    assert [(line["event"], line.get("count")) for line in after] == [
+        ("read", None),
+        ("nobody read the log; lines are missing", 3),
+    ]
+    assert os.get_blocking(stream.fileno())
+
+
+def test_a_line_that_was_cut_does_not_run_into_the_next(pipe: tuple[int, io.TextIOWrapper]) -> None:
+    reading, stream = pipe
+    os.read(reading, 8192)
+    logs.configure("info", "json", stream)
+    log = structlog.get_logger("pyqik")
+
+    log.info("long", text="y" * 100_000)
+    cut = drained(reading)
+    log.info("next")
+    after = drained(reading)
+
+    assert cut[0].startswith('{"text":"yyy')
+    assert after[0] == ""
+    assert json.loads(after[1])["event"] == "next"
+
+
+def test_without_a_stdout_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    logs.configure("info", "auto")
+
+    structlog.get_logger("pyqik").info("unheard")
+
+    structlog.get_config()["logger_factory"]()._stream.close()

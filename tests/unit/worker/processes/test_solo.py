@@ -102,6 +102,14 @@ def test_one_may_go_when_it_has_been_idle_for_a_while_and_nobody_waits(solo: Sol
     assert gone == [[], [], [child]]
 
 
+def test_one_that_takes_no_more_may_go_although_somebody_waits(solo: SoloChildren[Child]) -> None:
+    child = Child(State.QUIET)
+
+    gone = [solo.unneeded([child], now) for now in (100.0, 100.0 + LINGER)]
+
+    assert gone == [[], [child]]
+
+
 def test_one_is_kept_while_it_runs_or_somebody_waits(solo: SoloChildren[Child]) -> None:
     child = Child()
     solo.waiting = 0
