@@ -89,7 +89,8 @@ class LineWriter:
         # Asked again after each turn: a line that comes while the lock is held has not found it free.
         while self._lines and self._writing.acquire(False):
             try:
-                self._write(self._drained())
+                if lines := self._drained():
+                    self._write(lines)
             except (OSError, ValueError):
                 pass
             finally:
@@ -98,10 +99,11 @@ class LineWriter:
     debug = info = warning = warn = error = critical = exception = fatal = log = msg
 
     def _drained(self) -> bytes:
-        data = self._lines.popleft() + b"\n"
+        """All lines; none if whoever wrote before has taken what this thread has seen."""
+        lines = []
         while self._lines:
-            data += self._lines.popleft() + b"\n"
-        return data
+            lines.append(self._lines.popleft())
+        return b"\n".join([*lines, b""])
 
     def _write(self, data: bytes) -> None:
         if self._fileno < 0:

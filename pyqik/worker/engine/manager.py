@@ -210,8 +210,8 @@ class Manager:
             else:
                 self._give_back(unit)
         if plain:
-            # More threads than one would not make short jobs faster. If one is not short, `_rouse` wakes the others.
-            self._threads.submit(plain, len(plain) if self._pace >= SHORT else int(self._threads.asleep()))
+            # If one is not short after all, `_rouse` wakes the other threads.
+            self._threads.submit(plain, spread=self._pace >= SHORT)
         if tasks:
             self._tasks.submit(tasks)
 
@@ -244,8 +244,10 @@ class Manager:
         return PREFETCH_PATIENCE if backlog else OVERTAKE_INTERVAL if self._stuck else IDLE_TAKE
 
     def _rouse(self) -> bool:
-        """Wake every thread if jobs wait behind one that is not short after all; whether that was so."""
-        late = self._threads.backlog() > 0 and self._busy_for() > SHORT
+        """Wake every thread if jobs wait behind one that is not short after all; whether that was so. All asleep before
+        a backlog would be a lost wake-up: it must not last.
+        """
+        late = self._threads.backlog() > 0 and (self._busy_for() > SHORT or self._threads.asleep())
         if late:
             self._threads.wake_all()
         return late

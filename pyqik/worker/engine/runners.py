@@ -61,10 +61,13 @@ class ThreadRunner:
             )
             slot.thread.start()
 
-    def submit(self, runs: Sequence[Run], wake: int) -> None:
-        """Run them as threads get free; up to `wake` of the idle ones start at once."""
+    def submit(self, runs: Sequence[Run], *, spread: bool) -> None:
+        """Run them as threads get free. With `spread`, as many idle ones start at once as there are runs; otherwise one
+        does if all of them sleep, as short jobs would not be done sooner by more.
+        """
         self._waiting.put(runs)
-        self._waiting.wake(wake)
+        # Asked only now: a thread that falls asleep from here on looks once more, and finds these.
+        self._waiting.wake(len(runs) if spread else int(self.asleep()))
 
     def asleep(self) -> bool:
         """Whether every thread sleeps."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -277,7 +278,7 @@ def test_an_interruption_hits_the_run_that_it_was_meant_for_and_never_the_next(p
     runner = ThreadRunner(1, processor, told, Board(1))
     runner.start()
     runs = [opened(processor, payload(number, "Gated")) for number in (*range(20), 100)]
-    runner.submit(runs, 1)
+    runner.submit(runs, spread=False)
     for run in runs[:-1]:
         gate.wait_for_arrivals(1)
         runner.interrupt()
@@ -290,6 +291,30 @@ def test_an_interruption_hits_the_run_that_it_was_meant_for_and_never_the_next(p
     assert runner.join(10)
 
 
+def test_runs_that_come_while_the_last_thread_falls_asleep_wake_it(processor: Processor) -> None:
+    gate = Gate()
+    declare_gated(gate)
+    told = Told()
+    runner = ThreadRunner(1, processor, told, Board(1))
+    runner.start()
+    first, second = (opened(processor, payload(number, "Gated")) for number in (1, 2))
+    runner.submit([first], spread=False)
+    gate.wait_for_arrivals(1)
+    put = runner._waiting.put
+
+    def late(runs: Sequence[Run]) -> None:
+        gate.open()
+        wait_until(runner.asleep, message="it has run out of work")
+        put(runs)
+
+    runner._waiting.put = late  # type: ignore[method-assign]  # the moment in which it went wrong
+    runner.submit([second], spread=False)
+
+    wait_until(lambda: told.endings(second) == [Ending.DONE], message="it is run")
+    runner.close()
+    assert runner.join(10)
+
+
 def test_what_no_thread_has_started_is_taken_back_newest_first_and_the_rest_runs(processor: Processor) -> None:
     gate = Gate()
     declare_gated(gate)
@@ -297,7 +322,7 @@ def test_what_no_thread_has_started_is_taken_back_newest_first_and_the_rest_runs
     runner = ThreadRunner(1, processor, told, Board(1))
     runner.start()
     runs = [opened(processor, payload(number, "Gated")) for number in range(5)]
-    runner.submit(runs, 1)
+    runner.submit(runs, spread=False)
     gate.wait_for_arrivals(1)
 
     back = runner.take_back(3)

@@ -8,7 +8,9 @@ import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,6 +147,51 @@ def test_a_line_that_was_cut_does_not_run_into_the_next(pipe: tuple[int, io.Text
     assert cut[0].startswith('{"text":"yyy')
     assert after[0] == ""
     assert json.loads(after[1])["event"] == "next"
+
+
+def test_threads_that_write_at_the_same_time_neither_lose_nor_mix_lines(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    errors: list[BaseException] = []
+
+    def write(thread: int) -> None:
+        try:
+            for number in range(5_000):
+                writer.msg(b"%d %d" % (thread, number))
+        except BaseException as error:
+            errors.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    with path.open("w") as stream:
+        writer = logs.LineWriter(stream)
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    sys.setswitchinterval(before)
+
+    lines = [tuple(map(int, line.split())) for line in path.read_text().splitlines()]
+    assert errors == []
+    assert sorted(lines) == [(thread, number) for thread in range(6) for number in range(5_000)]
+
+
+def test_a_line_that_another_thread_has_just_written_is_not_missed(tmp_path: Path) -> None:
+    class Late:
+        """A lock that is free only after somebody else has written everything."""
+
+        def acquire(self, blocking: bool) -> bool:
+            writer._lines.clear()
+            return True
+
+        def release(self) -> None:
+            pass
+
+    with (tmp_path / "log").open("w") as stream:
+        writer = logs.LineWriter(stream)
+        writer._writing = Late()  # type: ignore[assignment]  # the moment in which it went wrong
+
+        writer.msg(b"line")
 
 
 def test_without_a_stdout_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
