@@ -15,7 +15,8 @@ import sys
 import threading
 import time
 from collections import deque
-from typing import Any, Final, TextIO, cast
+from collections.abc import Callable
+from typing import Any, Final, TextIO, TypeAlias
 
 import msgspec
 import structlog
@@ -37,7 +38,7 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
     number = logging.getLevelNamesMapping()[level.upper()]
     console = log_format == "console" or (log_format == "auto" and stream.isatty())
     before: list[Processor] = [structlog.contextvars.merge_contextvars, _Stamp()]
-    render = _Guarded(structlog.dev.ConsoleRenderer(colors=stream.isatty()) if console else _to_json)
+    render = _Guarded(_to_console(stream) if console else _to_json)
 
     def render_text(logger: WrappedLogger, method: str, event: EventDict) -> str:
         line = render(logger, method, event)
@@ -149,6 +150,11 @@ class _Stamp:
 
     def __init__(self) -> None:
         self._second: tuple[int, str] = (0, "")
+        self._note_pid()
+        os.register_at_fork(after_in_child=self._note_pid)
+
+    def _note_pid(self) -> None:
+        self._pid = os.getpid()
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         now = time.time()
@@ -158,8 +164,8 @@ class _Stamp:
             text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._second = (second, text)
         event["level"] = "error" if method == "exception" else method
-        event["timestamp"] = f"{text}.{int((now - second) * 1_000_000):06d}Z"
-        event["pid"] = os.getpid()
+        event["timestamp"] = "%s.%06dZ" % (text, (now - second) * 1_000_000)  # noqa: UP031  # twice as fast
+        event["pid"] = self._pid
         return event
 
 
@@ -170,10 +176,19 @@ def _add_logger_name(logger: WrappedLogger, method: str, event: EventDict) -> Ev
     return event
 
 
+Renderer: TypeAlias = Callable[[WrappedLogger, str, EventDict], str | bytes]
+
+
 def _to_json(logger: WrappedLogger, method: str, event: EventDict) -> bytes:
     if "exc_info" in event:
-        event = structlog.processors.format_exc_info(logger, method, event)
+        event = structlog.processors.format_exc_info(logger, method, dict(event))
     return _encode(event)
+
+
+def _to_console(stream: TextIO) -> Renderer:
+    renderer = structlog.dev.ConsoleRenderer(colors=stream.isatty())
+    # It takes the event to pieces.
+    return lambda logger, method, event: renderer(logger, method, dict(event))
 
 
 class _Guarded:
@@ -181,20 +196,18 @@ class _Guarded:
     line of the log raise into a job, or into the thread that runs it.
     """
 
-    def __init__(self, render: Processor) -> None:
+    def __init__(self, render: Renderer) -> None:
+        """`render` leaves the event as it is."""
         self._render = render
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> str | bytes:
         try:
-            return self._rendered(logger, method, dict(event))
+            return self._render(logger, method, event)
         except Exception:
             tame = {_tame(name): _tame(value) for name, value in event.items() if name != "exc_info"}
             if event.get("exc_info"):
                 tame["exception"] = _tame(structlog.processors.format_exc_info(logger, method, event).get("exception"))
-            return self._rendered(logger, method, tame)
-
-    def _rendered(self, logger: WrappedLogger, method: str, event: EventDict) -> str | bytes:
-        return cast("str | bytes", self._render(logger, method, event))
+            return self._render(logger, method, tame)
 
 
 def _tame(value: object) -> Any:

@@ -60,6 +60,8 @@ class Run:
     #: Seconds; 0 until it has ended.
     elapsed: float = 0.0
     runnable: Runnable | None = None
+    #: How log lines name it, once one does.
+    named: dict[str, object] | None = None
     #: Set before the stop cancels its task: only then is a cancellation an interruption, and not the job's own doing.
     cancelled: bool = False
     #: Its end has been collected: whatever reports it again says nothing new.
@@ -192,7 +194,10 @@ class Processor:
     def _done(self, run: Run) -> Outcome:
         run.elapsed = time.perf_counter() - run.started
         if self._logs_runs:
-            _write(self._log.info, "done", **self._named(run), elapsed=round(run.elapsed, 3))
+            try:
+                self._log.info("done", **self._named(run), elapsed=round(run.elapsed, 3))
+            except Exception:
+                traceback.print_exc()
         if events.subscribers:
             events.emit("job.done", unit=run.unit, elapsed=run.elapsed)
         return DONE
@@ -284,11 +289,12 @@ class Processor:
             self._log.info("start", **self._named(run))
 
     def _named(self, run: Run) -> dict[str, object]:
-        payload = run.payload
-        named: dict[str, object] = {"jid": payload.jid, "class": payload.display_class, "queue": run.unit.queue}
-        if tags := payload.get("tags"):
-            named["tags"] = tags
-        return named
+        if run.named is None:
+            payload = run.payload
+            run.named = {"jid": payload.jid, "class": payload.display_class, "queue": run.unit.queue}
+            if tags := payload.get("tags"):
+                run.named["tags"] = tags
+        return run.named
 
 
 def _write(line: Callable[..., object], event: str, **fields: object) -> None:
