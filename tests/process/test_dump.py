@@ -45,6 +45,19 @@ def test_ttin_logs_a_line_per_asyncio_task_with_its_stack_and_the_jid_of_its_job
     assert "wait_in_loop" in line["stack"]
 
 
+def test_the_stack_of_a_task_that_blocks_the_loop_ends_where_it_blocks(
+    start_work: StartWork, redis: redis_py.Redis
+) -> None:
+    work = start_work()
+    push(redis, payload("Zoo::BlockLoop", 30, jid="blocking"))
+    work.wait_for_event("an async job blocks the event loop; await what it does, or hand it to asyncio.to_thread")
+
+    work.send(signal.SIGTTIN)
+
+    stack = work.wait_for_event("asyncio task", jid="blocking")["stack"]
+    assert stack.index("in _run\n") < stack.index("in block_loop\n") < stack.index("in wait\n")
+
+
 def test_ttin_dumps_the_supervisor_and_every_child(start_work: StartWork) -> None:
     work = start_work("--processes", "2")
     work.wait_for_event("child ready", count=2)

@@ -131,6 +131,13 @@ async def wait_in_loop(gate: str) -> None:
                 await asyncio.wait_for(asyncio.Event().wait(), GLANCE)
 
 
+@pyqik.job("Zoo::BlockLoop")
+async def block_loop(seconds: float) -> None:
+    """One long call on the event loop, which then does nothing else."""
+    with _attended():
+        threading.Event().wait(seconds)
+
+
 @pyqik.job("Zoo::Block")
 def block(seconds: float) -> None:
     """One long call in C without the GIL: what is raised into the thread surfaces only afterwards."""

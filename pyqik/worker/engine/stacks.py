@@ -18,24 +18,39 @@ log = structlog.get_logger("pyqik")
 def dump(jobs_by_thread: Mapping[int, str], tasks: Iterable[tuple[asyncio.Task[Any], str]]) -> None:
     """Log a line for each thread and each task that runs a job, with its stack, and with the jid of that job."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    for ident, frame in sys._current_frames().items():
-        log.warning(
-            "thread", thread=names.get(ident, str(ident)), jid=jobs_by_thread.get(ident), stack=_thread_stack(frame)
-        )
-    for task, jid in tasks:
-        log.warning("asyncio task", task=task.get_name(), jid=jid, stack=_task_stack(task))
+    frames = sys._current_frames()
+    # All before the first line is written: meanwhile the tasks go on, and would not be where the threads were.
+    at_work = [(task, jid, _task_stack(task, frames.values())) for task, jid in tasks]
+    for ident, frame in frames.items():
+        stack = "".join(traceback.format_stack(frame))
+        log.warning("thread", thread=names.get(ident, str(ident)), jid=jobs_by_thread.get(ident), stack=stack)
+    # This function's own frame is among them: the circle would keep alive what the jobs have in their hands.
+    frames.clear()
+    for task, jid, stack in at_work:
+        log.warning("asyncio task", task=task.get_name(), jid=jid, stack=stack)
 
 
-def _thread_stack(frame: FrameType) -> str:
-    return "".join(traceback.format_stack(frame))
-
-
-def _task_stack(task: asyncio.Task[Any]) -> str:
-    """From the task's own coroutine inwards to what it waits for: `Task.get_stack` knows the first of these only."""
+def _task_stack(task: asyncio.Task[Any], threads: Iterable[FrameType]) -> str:
+    """From the task's own coroutine inwards to what it waits for, which `Task.get_stack` does not tell; or, of a task
+    that a thread is just running, to the end of that thread's stack. `threads` is where each thread is.
+    """
     lines: list[str] = []
     awaited: Any = task.get_coro()
+    for thread in threads:
+        if (running := _from(getattr(awaited, "cr_frame", None), thread)) is not None:
+            return "".join(running.format())
     while awaited is not None:
         frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
         lines += traceback.format_stack(frame, limit=1) if frame else [f"  {awaited!r}\n"]
         awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
     return "".join(lines)
+
+
+def _from(outermost: FrameType | None, innermost: FrameType) -> traceback.StackSummary | None:
+    """The stack from one frame to another, which it has called; None if it has not."""
+    found: list[tuple[FrameType, int]] = []
+    for frame, line in traceback.walk_stack(innermost):
+        found.append((frame, line))
+        if frame is outermost:
+            return traceback.StackSummary.extract(reversed(found))
+    return None
