@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TextIO, TypeAlias
 
 import msgspec
@@ -45,9 +45,10 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
         return line if isinstance(line, str) else line.decode()
 
     lines = LineWriter(stream)
+    processors: list[Processor] = [*before, render]
     structlog.configure(
-        processors=[*before, render],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
+        processors=processors,
+        wrapper_class=_with_lean_info(structlog.make_filtering_bound_logger(number), processors),
         logger_factory=lambda *args: lines,
         cache_logger_on_first_use=True,
     )
@@ -63,6 +64,28 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
         )
     )
     logging.basicConfig(level=max(number, logging.INFO), handlers=[handler], force=True)
+
+
+def _with_lean_info(base: type[Any], processors: Sequence[Processor]) -> type[Any]:
+    """structlog's bound logger `base` with an `info` that comes to the same on a shorter way, as two lines for each job
+    take it. Whoever configures other processors afterwards is not affected.
+    """
+    usual: Callable[..., object] = base.info
+    if not base(None, processors, {}).is_enabled_for(logging.INFO):
+        return base
+
+    def info(self: Any, event: str, *args: object, **fields: object) -> object:
+        if args or self._processors is not processors:
+            return usual(self, event, *args, **fields)
+        line: Any = {**self._context, **fields, "event": event}
+        try:
+            for process in processors:
+                line = process(self._logger, "info", line)
+        except structlog.DropEvent:
+            return None  # By a test that captures what is logged.
+        return self._logger.info(line)
+
+    return type(base.__name__, (base,), {"info": info})
 
 
 class LineWriter:
@@ -90,8 +113,7 @@ class LineWriter:
         # Asked again after each turn: a line that comes while the lock is held has not found it free.
         while self._lines and self._writing.acquire(False):
             try:
-                if lines := self._drained():
-                    self._write(lines)
+                self._write(self._drained())
             except (OSError, ValueError):
                 pass
             finally:
@@ -104,26 +126,25 @@ class LineWriter:
         lines = []
         while self._lines:
             lines.append(self._lines.popleft())
-        return b"\n".join([*lines, b""])
+        return b"\n".join([*lines, b""]) if lines else b""
 
     def _write(self, data: bytes) -> None:
         if self._fileno < 0:
             self._stream.write(data.decode())
             self._stream.flush()
             return
-        lines, start = data.count(b"\n"), self._start
-        rest = start + data
+        rest = self._start + data
         while rest:
             try:
                 rest = rest[os.write(self._fileno, rest) :]
             except BlockingIOError:
                 if self._dropped or not self._reader_comes():
-                    self._dropped += lines
+                    self._dropped += data.count(b"\n")
                     # What was cut in the middle must not run into the next line.
-                    self._start = b"\n" if len(rest) < len(start + data) else start
+                    self._start = b"\n" if len(rest) < len(self._start + data) else self._start
                     return
         self._start = b""
-        if self._dropped:
+        if self._dropped and data:
             # It stands before what comes next: this thread writes until there is nothing left.
             dropped, self._dropped = self._dropped, 0
             structlog.get_logger("pyqik").warning("nobody read the log; lines are missing", count=dropped)

@@ -43,6 +43,53 @@ def own_configuration() -> Iterator[None]:
     root.handlers[:], root.level = before[1], before[2]
 
 
+@pytest.mark.parametrize("args", [(), (1, 3)], ids=["as it is", "with values for its event"])
+def test_an_info_says_what_a_warning_would(args: tuple[object, ...]) -> None:
+    stream = io.StringIO()
+    logs.configure("info", "json", stream)
+    log = structlog.get_logger("pyqik").bind(shop=7)
+    event = "%s of %s" if args else "100 %s"
+
+    with structlog.contextvars.bound_contextvars(request="r1"):
+        log.info(event, *args, count=2)
+        log.warning(event, *args, count=2)
+
+    info, warning = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert (info.pop("level"), warning.pop("level")) == ("info", "warning")
+    assert info.pop("timestamp") <= warning.pop("timestamp")
+    assert info == warning
+    expected = {"event": "1 of 3" if args else "100 %s", "shop": 7, "request": "r1", "count": 2, "pid": os.getpid()}
+    assert info == expected
+
+
+def test_an_info_below_the_level_is_not_written() -> None:
+    stream = io.StringIO()
+    logs.configure("warning", "json", stream)
+
+    structlog.get_logger("pyqik").info("file")
+
+    assert stream.getvalue() == ""
+
+
+def test_an_info_goes_through_the_processors_that_are_configured_later() -> None:
+    stream = io.StringIO()
+    logs.configure("info", "json", stream)
+    seen: list[Any] = []
+
+    def keep(logger: object, method: str, event: Any) -> Any:
+        seen.append((method, dict(event)))
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[keep])
+    structlog.get_logger("pyqik").info("file", count=3)
+    with structlog.testing.capture_logs() as captured:
+        structlog.get_logger("pyqik").info("page", count=4)
+
+    assert seen == [("info", {"event": "file", "count": 3})]
+    assert captured == [{"event": "page", "count": 4, "log_level": "info"}]
+    assert stream.getvalue() == ""
+
+
 ODD = [
     pytest.param("caf\udce9.csv", r"caf\udce9.csv", id="a surrogate, as os.fsdecode makes them"),
     pytest.param(Mute(), "<a Mute whose repr raises RuntimeError>", id="a value without a repr"),
