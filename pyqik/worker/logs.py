@@ -46,9 +46,10 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
 
     lines = LineWriter(stream)
     processors: list[Processor] = [*before, render]
+    logger = structlog.make_filtering_bound_logger(number)
     structlog.configure(
         processors=processors,
-        wrapper_class=_with_lean_info(structlog.make_filtering_bound_logger(number), processors),
+        wrapper_class=_with_lean_info(logger, processors) if number <= logging.INFO else logger,
         logger_factory=lambda *args: lines,
         cache_logger_on_first_use=True,
     )
@@ -71,8 +72,6 @@ def _with_lean_info(base: type[Any], processors: Sequence[Processor]) -> type[An
     take it. Whoever configures other processors afterwards is not affected.
     """
     usual: Callable[..., object] = base.info
-    if not base(None, processors, {}).is_enabled_for(logging.INFO):
-        return base
 
     def info(self: Any, event: str, *args: object, **fields: object) -> object:
         if args or self._processors is not processors:
