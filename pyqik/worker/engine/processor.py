@@ -194,7 +194,7 @@ class Processor:
     def _done(self, run: Run) -> Outcome:
         run.elapsed = time.perf_counter() - run.started
         if self._logs_runs:
-            try:
+            try:  # What `_write` does, without its call: every job comes by here.
                 self._log.info("done", **self._named(run), elapsed=round(run.elapsed, 3))
             except Exception:
                 traceback.print_exc()
