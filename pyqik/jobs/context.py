@@ -60,13 +60,18 @@ def current() -> Context:
 
     Raises: PyqikError outside of a job, and in a thread that a job started without `contextvars.copy_context`.
     """
-    context = _current.get(None)
+    context = running()
     if context is None:
         raise PyqikError(
             "no job runs here; pyqik.current() works in a job and in what it calls "
             "(in a thread of your own: run it with contextvars.copy_context().run)"
         )
     return context
+
+
+def running() -> Context | None:
+    """The same, or None outside of a job."""
+    return _current.get(None)
 
 
 def enter(context: Context) -> Token[Context]:

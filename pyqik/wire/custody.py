@@ -99,6 +99,10 @@ class Custody:
             )
         )
 
+    def has_died(self, dead: Place) -> bool:
+        """Whether `charge` has moved a unit to `dead`."""
+        return self._client.zscore(keys.DEAD, dead.payload) is not None
+
     def detain(self, process: str, units: Sequence[UnitOfWork]) -> int:
         """Take `units` out of the record of the dead `process`, into this custody; how many were there."""
         return int(

@@ -9,7 +9,8 @@ It may be started in any thread and touches no signals. As nobody could kill thi
 end when it is interrupted is given back while its thread still runs: such a job may run twice.
 
 Nor can anybody beat for it while C code holds the GIL: beyond its lease others take it for dead, as they do if the
-program is frozen. It then interrupts its jobs, which others run again, and goes on under a new name.
+program is frozen. It then interrupts its jobs, which others run again, and goes on under a new name. So it does when
+a bug ends the thread that takes jobs.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ from pyqik.worker.upkeep.scheduled import Poller
 
 log = structlog.get_logger("pyqik")
 
+#: Seconds until an engine that died of a bug is replaced: the next one may die of it at once.
+BACK_OFF: Final = 1.0
 #: Seconds that interrupted jobs have to end before they are given back all the same.
 UNWIND: Final = 3.0
 
@@ -55,6 +58,7 @@ class Launcher:
         self._lock = threading.Lock()
         self._started = self._ending = False
         self._engine = self._build()
+        self._stopping = threading.Event()
         self._replacements: list[threading.Thread] = []
         self._heartbeat = Heartbeat(
             self._client, clock, config.lease, lambda identity, signal: None, self._doubt, config.release
@@ -111,6 +115,7 @@ class Launcher:
         Returns whether every job has ended, finished or given back. Otherwise the rest is given back all the same.
         """
         self._poller.stop()
+        self._stopping.set()
         with self._lock:
             self._ending = True
         capsules = self._engine.capsules
@@ -136,8 +141,7 @@ class Launcher:
         info = process_info(self._config, make_identity(os.getpid()), os.getpid(), self._clock.time(), embedded=True)
 
         def on_end(clean: bool) -> None:
-            if engine.capsules.superseded and not engine.replaced:
-                engine.replaced = True
+            if not clean:
                 # In a thread of its own: this is the fetcher's, which has to end.
                 replacement = threading.Thread(
                     target=self._replace, args=(engine,), name="pyqik-replacement", daemon=True
@@ -159,8 +163,11 @@ class Launcher:
             engine.capsules.probe()
 
     def _replace(self, engine: _Engine) -> None:
-        """`engine` was declared dead: another one takes its place, and its jobs are interrupted."""
-        events.emit("process.superseded", identity=engine.info.identity)
+        """`engine` was declared dead, or died: another one takes its place, and its jobs are interrupted."""
+        if engine.capsules.superseded:
+            events.emit("process.superseded", identity=engine.info.identity)
+        else:
+            self._stopping.wait(BACK_OFF)
         with self._lock:
             if not self._ending:
                 self._engine = self._build()
@@ -190,7 +197,6 @@ class _Engine:
     def __init__(self, info: ProcessInfo, capsules: Capsules) -> None:
         self.info = info
         self.capsules = capsules
-        self.replaced = False
 
     @property
     def is_quiet(self) -> bool:

@@ -93,6 +93,37 @@ def test_a_child_whose_engine_died_gives_its_jobs_back_soon_and_nobody_is_charge
     assert traces(redis) == {}
 
 
+#: The same in a child that has left a thread behind which keeps Python from ending; a second capsule is in order.
+KILL_FETCHER_OF_ONE_CAPSULE = """
+import os, pathlib, threading
+from pyqik.worker.engine.fetcher import Fetcher
+collect = Fetcher._collect
+def broken(self):
+    if self._broker._part.number == 0 and pathlib.Path(os.environ["ZOO"], "gate-bug").exists():
+        raise ZeroDivisionError("a bug")
+    return collect(self)
+Fetcher._collect = broken
+threading.Thread(target=threading.Event().wait, daemon=False).start()
+"""
+
+
+def test_the_engine_of_one_capsule_that_died_ends_the_child_although_another_ends_in_order(
+    start_work: StartWork, redis: redis_py.Redis, zoo: Zoo, tmp_path: Path
+) -> None:
+    work = start_with(start_work, KILL_FETCHER_OF_ONE_CAPSULE, tmp_path, "-c", "1", "--capsule", "other=1:elsewhere")
+    job = payload("Zoo::Stubborn", "never", jid="job")
+    push(redis, job)
+    zoo.wait_for_runs(1)
+    redis.sadd("paused", "default")
+
+    with Stopwatch() as watch:
+        zoo.open_gate("bug")
+        wait_until(lambda: next_in_queue(redis) == [job], 60)
+
+    assert watch.seconds < 15
+    assert work.wait_for_event("child ended")["how"] == "exit status 3"
+
+
 def test_a_system_exit_in_a_task_of_a_job_harms_no_other_job_on_the_loop(
     start_work: StartWork, redis: redis_py.Redis, zoo: Zoo
 ) -> None:
@@ -124,11 +155,18 @@ def test_a_job_that_stops_the_loop_harms_nobody_on_it(start_work: StartWork, red
     assert len(work.started_children) == 1
 
 
+@pytest.mark.parametrize(
+    ("job_class", "args", "other"),
+    [
+        pytest.param("Crash::When", ["thread", "crash"], "Zoo::Wait", id="thread"),
+        pytest.param("Crash::InLoop", ["crash", "thread"], "Zoo::WaitInLoop", id="asyncio"),
+    ],
+)
 def test_a_job_that_ends_its_thread_behind_pythons_back_ends_the_child(
-    start_work: StartWork, redis: redis_py.Redis, zoo: Zoo
+    start_work: StartWork, redis: redis_py.Redis, zoo: Zoo, job_class: str, args: list[object], other: str
 ) -> None:
     work = start_work("-c", "2", modules=CRASHING)
-    push(redis, payload("Zoo::Wait", "after", jid="other"), payload("Crash::When", "thread", "crash", jid="bad"))
+    push(redis, payload(other, "after", jid="other"), payload(job_class, *args, jid="bad"))
     zoo.wait_for_runs(2)
     zoo.open_gate("crash")
 

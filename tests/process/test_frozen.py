@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import redis as redis_py
@@ -120,6 +121,43 @@ def test_a_supervisor_that_is_frozen_while_nobody_else_is_there_goes_on_when_it_
     assert zoo.begun() == ["job"]
     work.end()
     assert traces(redis) == {}
+
+
+#: A module that a child imports: it reports so often that what a frozen supervisor has not read soon fills the socket,
+#: which opens the gate `full`.
+REPORT_OFTEN = """
+import os, pathlib, sys
+from pyqik.worker.processes.channel import Channel
+sys.modules["__main__"].REPORT_INTERVAL = 0.0005
+flush = Channel.flush
+def noted(self, timeout=0.0):
+    done = flush(self, timeout)
+    if not done:
+        pathlib.Path(os.environ["ZOO"], "gate-full").touch()
+    return done
+Channel.flush = noted
+"""
+
+
+def test_a_supervisor_that_is_frozen_for_long_is_not_taken_for_gone(
+    start_work: StartWork, redis: redis_py.Redis, zoo: Zoo, tmp_path: Path
+) -> None:
+    (tmp_path / "often.py").write_text(REPORT_OFTEN, encoding="utf-8")
+    work = start_work("-c", "1", modules=["often", "tests.support.jobs"], environment={"PYTHONPATH": str(tmp_path)})
+    push(redis, payload("Zoo::Pass", jid="before"), payload("Zoo::Wait", "gate", jid="job"))
+    zoo.wait_for_runs(2)
+
+    work.send(signal.SIGSTOP)
+    wait_until(lambda: zoo.is_open("full"), 60)
+    zoo.open_gate("gate")
+    wait_until(lambda: zoo.ended() == ["before", "job"])
+    work.send(signal.SIGCONT)
+    push(redis, payload("Zoo::Pass", jid="after"))
+
+    wait_until(lambda: zoo.ended() == ["before", "job", "after"])
+    work.end()
+    assert len(work.started_children) == 1
+    assert (count_processed(redis), traces(redis)) == (3, {})
 
 
 def test_a_job_that_hears_nothing_is_ended_with_its_child(

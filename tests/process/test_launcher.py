@@ -12,6 +12,7 @@ import pytest
 import redis as redis_py
 
 import pyqik
+from pyqik.worker.engine.fetcher import Fetcher
 from pyqik.worker.launcher import Launcher
 from tests.process.state import count_processed, next_in_queue, payload, places, push, traces
 from tests.support.wait import wait_until
@@ -81,6 +82,34 @@ def test_a_launcher_runs_jobs_and_leaves_nothing_behind(
     assert places(redis) == {}
     assert traces(redis) == {}
     assert count_processed(redis) == 20
+
+
+def test_a_launcher_whose_fetcher_dies_of_a_bug_goes_on_under_a_new_name(
+    bench: Bench, config: pyqik.Config, redis: redis_py.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collect = Fetcher._collect
+    broken = threading.Event()
+
+    def collect_once_broken(self: Fetcher) -> None:
+        if broken.is_set():
+            broken.clear()
+            raise ZeroDivisionError("a bug")
+        collect(self)
+
+    monkeypatch.setattr(Fetcher, "_collect", collect_once_broken)
+    with Launcher(config) as launcher:
+        before = launcher.identity
+        push(redis, payload("Bench::Wait", jid="waits"))
+        bench.began.wait(10)
+        broken.set()
+        wait_until(lambda: launcher.identity != before)
+        bench.release.set()
+        push(redis, payload("Bench::Add", 1, jid="after"))
+        wait_until(lambda: bench.arguments == [1])
+        wait_until(lambda: count_processed(redis) == 2)
+
+    assert places(redis) == {}
+    assert traces(redis) == {}
 
 
 def test_a_launcher_works_off_the_main_thread(bench: Bench, config: pyqik.Config, redis: redis_py.Redis) -> None:

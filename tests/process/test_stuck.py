@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import urllib.request
+from pathlib import Path
 
 import redis as redis_py
 
@@ -39,6 +40,34 @@ def test_a_child_in_which_c_code_holds_the_gil_for_long_is_reported_and_left_alo
     assert 30 <= again["silence"] < 60
     wait_until(lambda: zoo.ended() == ["job"])
     assert work.children == [child]
+    work.end()
+
+
+#: A module that a child imports: a subscriber of its author's stops the thread that takes jobs, and the child says so
+#: sooner than it would.
+STOP_THE_FETCHER = """
+import os, pathlib, sys, threading
+import pyqik
+sys.modules["__main__"].SILENT = 3.0
+@pyqik.events.on("job.settled")
+def stop(units):
+    while not pathlib.Path(os.environ["ZOO"], "gate-on").exists():
+        threading.Event().wait(0.01)
+"""
+
+
+def test_a_child_that_takes_no_jobs_as_its_fetcher_hangs_is_reported(
+    start_work: StartWork, redis: redis_py.Redis, zoo: Zoo, tmp_path: Path
+) -> None:
+    (tmp_path / "stop.py").write_text(STOP_THE_FETCHER, encoding="utf-8")
+    work = start_work(modules=["stop", "tests.support.jobs"], environment={"PYTHONPATH": str(tmp_path)})
+    push(redis, payload("Zoo::Pass", jid="job"))
+
+    work.wait_for_event("the child does not answer", timeout=60)
+
+    assert "in stop\n" in work.wait_for_event(STACKS)["stack"]
+    zoo.open_gate("on")
+    work.wait_for_event("the child answers again")
     work.end()
 
 

@@ -46,13 +46,13 @@ def crash_each_time(gate: str) -> None:
 
 
 @pyqik.job("Crash::InLoop")
-async def crash_in_loop(gate: str) -> None:
-    """The same on the event loop, each time."""
+async def crash_in_loop(gate: str, way: str = "segfault") -> None:
+    """The same as `Crash::When` on the event loop."""
     with _attended() as zoo:
         while not zoo.is_open(gate):
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.Event().wait(), GLANCE)
-        ctypes.string_at(0)
+        WAYS[way]()
 
 
 @pyqik.job("Fork::Terminate")

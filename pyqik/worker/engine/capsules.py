@@ -39,7 +39,7 @@ LAST_INTERRUPTS: Final = 3
 
 class Capsules:
     """See the module's docstring. `on_end` is called once, from another thread: with True when everything that was
-    taken is settled after `finish`, with False as soon as the fetcher of one of them died.
+    taken is settled after `finish`, or with False as soon as the fetcher of one of them died.
 
     What runs is shown on the board, in the file `board_fileno` if there is one. With `custody`, the identity of one,
     they run what waits there, one job at a time.
@@ -59,6 +59,7 @@ class Capsules:
         self._on_end = on_end
         self._lock = threading.Lock()
         self._unended = len(parts)
+        self._failed = False
         self._quiet = False
         self._counter = ExecutionCounter()
         self._loop = EventLoop(len(parts))
@@ -151,12 +152,17 @@ class Capsules:
         """Whether Redis answered each of them last time."""
         return all(manager.connected for manager in self._managers)
 
+    @property
+    def silence(self) -> float:
+        """For how many seconds the most silent fetcher has not come round: something in it takes that long."""
+        return max(manager.silence for manager in self._managers)
+
     def running(self) -> list[Running]:
         """What runs now; not what merely waits for a slot."""
         return [entry.running for entry in self._board.entries()]
 
     def lost_slots(self) -> list[int]:
-        """The slots on the board whose threads have gone without a word."""
+        """The slots on the board whose threads have gone without a word; with the event loop's, all that run on it."""
         return [slot for manager in self._managers for slot in manager.lost_slots()]
 
     def lost_the_loop(self) -> bool:
@@ -176,9 +182,10 @@ class Capsules:
     def _ended(self, clean: bool) -> None:
         with self._lock:
             self._unended -= 1
-            last = self._unended == 0
-        if last or not clean:
-            self._on_end(clean)
+            if self._failed or (clean and self._unended):
+                return
+            self._failed = not clean
+        self._on_end(clean)
 
 
 def _policy(config: Config, handlers: Handlers) -> Policy:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol
@@ -100,6 +101,7 @@ class Fetcher:
         self._probe_interval = probe_interval
         self._probe_at = 0.0
         self._superseded = False
+        self._came_round = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="pyqik-fetcher", daemon=True)
 
     # Called by other threads.
@@ -134,6 +136,11 @@ class Fetcher:
         self._waiting.wake()
 
     @property
+    def silence(self) -> float:
+        """Seconds since the thread last came round: as long as Redis takes to answer, and 2 s of sleep at most."""
+        return time.monotonic() - self._came_round if self._thread.is_alive() else 0.0
+
+    @property
     def superseded(self) -> bool:
         """Whether the thread has ended because this process was declared dead."""
         return self._superseded
@@ -148,6 +155,7 @@ class Fetcher:
     def _run(self) -> None:
         try:
             while not self._finished():
+                self._came_round = time.monotonic()
                 try:
                     self._round()
                 except RedisError as error:

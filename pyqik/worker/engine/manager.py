@@ -131,6 +131,11 @@ class Manager:
         """Whether Redis answered last time."""
         return self._fetcher.connected
 
+    @property
+    def silence(self) -> float:
+        """For how many seconds the fetcher has not come round."""
+        return self._fetcher.silence
+
     def jids(self) -> dict[int, str]:
         """The ident of each thread that runs a job, and that job's jid."""
         return self._threads.jids()
@@ -140,8 +145,8 @@ class Manager:
         return self._tasks.tasks()
 
     def lost_slots(self) -> list[int]:
-        """The slots on the board whose threads have gone without a word."""
-        return self._threads.lost_slots()
+        """The slots on the board whose threads have gone without a word; with the event loop's, all that run on it."""
+        return self._threads.lost_slots() + self._tasks.lost_slots()
 
     # For the fetcher's thread (see `fetcher.Runners`).
 

@@ -263,7 +263,8 @@ class AsyncRunner:
         self._processor = processor
         self._ended = ended
         self._board = board
-        self._free_slots = list(range(first_slot, first_slot + concurrency))
+        self._slots = range(first_slot, first_slot + concurrency)
+        self._free_slots = list(self._slots)
         self._loop = loop
         self._tasks: dict[asyncio.Task[None], Run] = {}
         self._closing = False
@@ -280,6 +281,10 @@ class AsyncRunner:
     def tasks(self) -> list[tuple[asyncio.Task[None], Run]]:
         """Each task that runs a job, and its run."""
         return list(self._tasks.copy().items())
+
+    def lost_slots(self) -> list[int]:
+        """The slots of what runs on the loop, if its thread is gone: one of these jobs may have ended it."""
+        return sorted({*self._slots}.difference(self._free_slots)) if self._loop.lost_its_thread() else []
 
     def close(self) -> None:
         """Need the loop no more as soon as its jobs have ended. Called once, by the thread that submits."""

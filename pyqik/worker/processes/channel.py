@@ -1,14 +1,19 @@
-"""Messages between the supervisor and a child: msgpack over a socket pair. It ends with either process."""
+"""Messages between the supervisor and a child: msgpack over a socket pair. It ends with either process.
+
+Nobody waits for a reader who does not read: a child may hold the GIL for minutes, a supervisor may be frozen. What the
+socket does not hold waits in the sender, and goes with a later message.
+"""
 
 from __future__ import annotations
 
+import select
 import socket
 from typing import Any, Final
 
 import msgpack
 
-#: Seconds that a message may wait for a reader who is too busy to read: a child that holds the GIL, for instance.
-SEND_TIMEOUT: Final = 1.0
+#: Bytes that wait in the sender, beyond which a message is dropped.
+MOST_UNSENT: Final = 1024 * 1024
 
 Message = dict[str, Any]
 
@@ -18,7 +23,8 @@ class Channel:
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
-        self._socket.settimeout(SEND_TIMEOUT)
+        self._socket.setblocking(False)
+        self._unsent = bytearray()
         self._unpacker = msgpack.Unpacker(raw=False, max_buffer_size=64 * 1024 * 1024)
         self.closed = False
 
@@ -33,20 +39,27 @@ class Channel:
         return self._socket.fileno()
 
     def send(self, kind: str, **fields: Any) -> bool:
-        """Send a message; False if the other end is gone, or has not read for `SEND_TIMEOUT` seconds.
-
-        After the latter this end is closed: half a message may have been sent, and nothing behind it could be read.
-        """
-        if self.closed:
+        """Send a message; False if the other end is gone, or has read nothing for so long that this one is dropped."""
+        self.flush()
+        if self.closed or len(self._unsent) > MOST_UNSENT:
             return False
+        self._unsent += msgpack.packb({"kind": kind, **fields})
         try:
-            self._socket.sendall(msgpack.packb({"kind": kind, **fields}))
-        except TimeoutError:
-            self.close()
-            return False
+            self._send()
         except OSError:
             return False  # What the other end has said before is still to be read.
         return True
+
+    def flush(self, timeout: float = 0.0) -> bool:
+        """Send what waits here, within `timeout` seconds; whether nothing waits any more."""
+        try:
+            while not self.closed and self._unsent:
+                if not select.select([], [self._socket], [], timeout)[1]:
+                    return False
+                self._send()
+        except OSError:
+            return False
+        return not self._unsent
 
     def receive(self) -> list[Message]:
         """The messages that have come, possibly none yet; `closed` is True after the last one."""
@@ -56,8 +69,7 @@ class Channel:
     def rest(self) -> list[Message]:
         """The messages that a process has left which has ended: more is not waited for. This end is closed."""
         if self._socket.fileno() >= 0:
-            # A process that it started, and that lives on, may hold its end open.
-            self._socket.setblocking(False)
+            # Not to its end: a process that it started, and that lives on, may hold it open.
             while self._read():
                 pass
             self.close()
@@ -68,11 +80,18 @@ class Channel:
         self.closed = True
         self._socket.close()
 
+    def _send(self) -> None:
+        try:
+            while self._unsent:
+                del self._unsent[: self._socket.send(self._unsent)]
+        except BlockingIOError:
+            pass
+
     def _read(self) -> bool:
         """Read once; whether anything came."""
         try:
             data = self._socket.recv(65536)
-        except (BlockingIOError, TimeoutError):
+        except BlockingIOError:
             return False
         except OSError:
             data = b""

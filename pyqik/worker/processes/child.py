@@ -50,6 +50,10 @@ REPORT_INTERVAL: Final = 1.0
 #: at the median and 120 at the 99th percentile with 0.5 ms, after 20 and 70 with this; Python's default is 5 ms. The
 #: threads themselves lose about a twentieth to the switching.
 SWITCH_INTERVAL: Final = 0.0002
+#: Seconds without a round of a fetcher after which this child does not answer: Redis may take half of it.
+SILENT: Final = 30.0
+#: Seconds that the last message has to be sent: the supervisor may be busy.
+LAST_WORDS: Final = 1.0
 #: What a child exits with: everything was finished or given back; it could not start; its engine died; it was declared
 #: dead.
 EXIT_OK, EXIT_START_FAILED, EXIT_ENGINE_DIED, EXIT_SUPERSEDED = 0, 2, 3, 4
@@ -101,6 +105,7 @@ class Child:
         ended = self._capsules.join(1.0) if self._clean else self.unwind()
         self._report()
         self._channel.send("bye")
+        self._channel.flush(LAST_WORDS)
         self._hooks.shutdown()
         if not ended and not self._clean:
             log.error("ending in the middle of jobs", running=len(self._capsules.running()))
@@ -185,8 +190,11 @@ class Child:
             self._ended.set()
 
     def _report(self) -> None:
+        if not self._channel.flush():
+            return  # The supervisor reads nothing. What has been executed since is told when it does.
         self._channel.send(
             "report",
+            answers=self._capsules.silence < SILENT,
             executions=self._capsules.drain_executions().to_wire(),
             quiet=self._capsules.is_quiet,
             connected=self._capsules.connected,

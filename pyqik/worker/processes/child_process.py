@@ -138,7 +138,8 @@ class ChildProcess:
         """Read its messages; whether it has just become ready."""
         ready = False
         for message in self._channel.receive():
-            self.heard = time.monotonic()
+            if message.get("answers", True):
+                self.heard = time.monotonic()
             ready |= message["kind"] == "ready"
             self._note(message)
         return ready

@@ -13,7 +13,7 @@ from pyqik.core.config import Config
 from pyqik.worker.engine.board import Entry
 from pyqik.worker.processes.child_process import State
 
-#: Seconds after which suspects no longer wait for the one that runs: innocent jobs may take hours.
+#: Seconds after which suspects no longer wait for the one that runs: innocent jobs may take hours, or be many.
 PATIENCE: Final = 60.0
 #: Seconds that a solo child without work is kept: more suspects may come, and a child takes a while to start.
 LINGER: Final = 5.0
@@ -45,13 +45,23 @@ class SoloChildren(Generic[Child]):
         self._failures = 0
         self._not_before = 0.0
         self._idle_since: dict[Child, float] = {}
+        #: Since when somebody has been waiting, or since another child was wanted for that.
+        self._waiting_since: float | None = None
 
     def is_wanted(self, children: Sequence[Child], limit: int, now: float) -> bool:
         """Whether another one should be started beside the solo `children`. There are never more than `limit`."""
-        active = [child for child in children if child.state in (State.STARTING, State.READY)]
-        if not self.waiting or now < self._not_before or len(active) >= limit:
+        if not self.waiting:
+            self._waiting_since = None
             return False
-        return all(self._runs_long(child) for child in active)
+        if self._waiting_since is None:
+            self._waiting_since = now
+        active = [child for child in children if child.state in (State.STARTING, State.READY)]
+        if now < self._not_before or len(active) >= limit:
+            return False
+        wanted = now - self._waiting_since >= PATIENCE or all(self._runs_long(child) for child in active)
+        if wanted:
+            self._waiting_since = now
+        return wanted
 
     def unneeded(self, children: Sequence[Child], now: float) -> list[Child]:
         """Those of the solo `children` that have nothing to do any more."""

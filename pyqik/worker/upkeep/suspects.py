@@ -11,13 +11,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
 from pyqik.core.clock import Clock
 from pyqik.core.errors import InvalidPayload, PoisonPill
-from pyqik.wire.broker import UnitOfWork
+from pyqik.wire.broker import Place, UnitOfWork
 from pyqik.wire.custody import CRASH_LIMIT, Custody
 from pyqik.wire.payload import Payload, decode
 from pyqik.wire.presence import Running
@@ -50,6 +50,15 @@ class Death:
         return hashlib.sha1(entry, usedforsecurity=False).hexdigest()
 
 
+class _Verdict(NamedTuple):
+    """A job of `process` that dies, at `place`, if this crash is one too many."""
+
+    process: str
+    place: Place
+    death: Death
+    named: dict[str, str]
+
+
 class Suspects:
     """See the module's docstring. `on_waiting` hears how many wait in custody, `on_death` of each job that died; both
     in the recovery's thread. Whatever asks Redis raises redis.RedisError, and may be repeated.
@@ -63,10 +72,14 @@ class Suspects:
         self._on_waiting = on_waiting
         self._on_death = on_death
         self._open = True
+        #: What may have been a death, until the answer has come.
+        self._unanswered: _Verdict | None = None
 
     def judge(self, process: str, crash: Crash) -> None:
         """Charge and detain the suspects of `process`'s crash."""
         units = self._custody.suspects(process, crash.tokens, crash.unnamed)
+        if not units:
+            self._answer(process)
         if len(units) == 1 and self._charge(process, units[0], crash):
             units = []
         if units and self._open:
@@ -106,18 +119,29 @@ class Suspects:
         """Whether the unit has died of it."""
         reason = f"this job crashed its process {CRASH_LIMIT} times; the last time: {crash.cause}"
         now = self._clock.time()
-        died = poisoned(unit, PoisonPill(reason), now)
+        place = poisoned(unit, PoisonPill(reason), now).place
         named = _named(unit)
         # Whoever pushed a job without a jid: it must not answer for the crashes of others like it.
         job = named["jid"] or Death.digest_of(unit.raw)
-        crashes = self._custody.charge(process, unit, job, died.place)
+        death = Death(now, Death.digest_of(place.payload), named["jid"][:LONGEST_JID], unit.queue, reason)
+        self._unanswered = verdict = _Verdict(process, place, death, named)
+        crashes = self._custody.charge(process, unit, job, place)
+        self._unanswered = None
         if crashes < CRASH_LIMIT:
             log.error("a crash is charged to a job", **named, cause=crash.cause, crashes=crashes)
             return False
-        log.error("poison pill: the job goes to the dead set", **named, reason=reason)
-        jid = named["jid"][:LONGEST_JID]
-        self._on_death(Death(now, Death.digest_of(died.place.payload), jid, unit.queue, reason))
+        self._mourn(verdict)
         return True
+
+    def _answer(self, process: str) -> None:
+        """A job of `process` may have died although the answer that told of it got lost."""
+        verdict, self._unanswered = self._unanswered, None
+        if verdict is not None and verdict.process == process and self._custody.has_died(verdict.place):
+            self._mourn(verdict)
+
+    def _mourn(self, verdict: _Verdict) -> None:
+        log.error("poison pill: the job goes to the dead set", **verdict.named, reason=verdict.death.reason)
+        self._on_death(verdict.death)
 
 
 def _named(unit: UnitOfWork) -> dict[str, str]:

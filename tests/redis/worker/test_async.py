@@ -159,8 +159,9 @@ def test_each_has_context_variables_of_its_own(redis_url: str, redis: redis_py.R
     assert seen == {number: (number, f"{number}".rjust(24, "0")) for number in range(50)}
 
 
+@pytest.mark.parametrize("how", ["itself", "in a task", "in a group"])
 def test_one_that_blocks_the_loop_is_named_in_the_log(
-    redis_url: str, redis: redis_py.Redis, book: Book, monkeypatch: pytest.MonkeyPatch
+    redis_url: str, redis: redis_py.Redis, book: Book, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     monkeypatch.setattr(loop_watch, "INTERVAL", 0.02)
     monkeypatch.setattr(loop_watch, "BLOCKED_AFTER", 0.2)
@@ -172,7 +173,13 @@ def test_one_that_blocks_the_loop_is_named_in_the_log(
     @pyqik.job("Blocks")
     async def blocks(number: int) -> None:
         await asyncio.sleep(0)
-        await inner()
+        if how == "itself":
+            await inner()
+        elif how == "in a task":
+            await asyncio.create_task(inner(), name="a name of its own")
+        else:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(asyncio.wait_for(inner(), 30))
 
     push(redis, "a", [7], "Blocks")
 

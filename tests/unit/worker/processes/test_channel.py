@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 
 import msgpack
 import pytest
 
-from pyqik.worker.processes import channel as channel_module
 from pyqik.worker.processes.channel import Channel
 
 
@@ -68,16 +68,56 @@ def test_sending_to_nobody_is_told_and_not_raised(ends: tuple[Channel, socket.so
     assert ours.send("quiet") is False
 
 
-def test_a_reader_who_is_too_busy_does_not_block_the_sender(
-    ends: tuple[Channel, socket.socket], monkeypatch: pytest.MonkeyPatch
+def test_what_a_busy_reader_has_not_read_goes_with_later_messages(ends: tuple[Channel, socket.socket]) -> None:
+    ours, theirs = ends
+    reader = Channel(theirs)
+    large = "x" * 10_000_000
+
+    sent = ours.send("report", running=[large]), ours.flush()
+    messages = reader.receive()
+    while not messages:
+        ours.flush()
+        messages = reader.receive()
+
+    assert sent == (True, False)
+    assert messages == [{"kind": "report", "running": [large]}]
+    assert ours.flush()
+
+
+def test_a_message_for_a_reader_who_has_read_nothing_for_long_is_dropped_whole(
+    ends: tuple[Channel, socket.socket],
 ) -> None:
-    monkeypatch.setattr(channel_module, "SEND_TIMEOUT", 0.01)
-    ours, theirs = Channel.pair()
+    ours, theirs = ends
+    reader = Channel(theirs)
+    ours.send("first", running=["x" * 10_000_000])
 
-    sent = ours.send("report", running=["x" * 10_000_000])
+    dropped = ours.send("second")
 
-    assert (sent, ours.closed, ours.rest()) == (False, True, [])
-    theirs.close()
+    received = reader.receive()
+    while not ours.flush() or not received:
+        received += reader.receive()
+    assert ours.send("third")
+    while len(received) < 2:
+        received += reader.receive()
+    assert (dropped, [message["kind"] for message in received]) == (False, ["first", "third"])
+
+
+def test_a_last_message_has_a_while_to_be_sent(ends: tuple[Channel, socket.socket]) -> None:
+    ours, theirs = ends
+    ours.send("report", running=["x" * 10_000_000])
+    reader = Channel(theirs)
+    received: list[object] = []
+
+    def read() -> None:
+        while not received:
+            received.extend(reader.receive())
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    flushed = ours.flush(30.0)
+    thread.join()
+
+    assert (flushed, len(received)) == (True, 1)
 
 
 def test_a_closed_end_sends_nothing(ends: tuple[Channel, socket.socket]) -> None:

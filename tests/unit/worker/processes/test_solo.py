@@ -59,6 +59,24 @@ def test_another_is_wanted_only_if_the_first_will_not_get_to_them_soon(
     assert solo.is_wanted([child], 10, 100.0) is wanted
 
 
+def test_if_many_wait_for_long_another_one_is_wanted_each_time(solo: SoloChildren[Child]) -> None:
+    child = Child(runs_for=1.0)
+    times = (100.0, 100.0 + PATIENCE, 101.0 + PATIENCE, 100.0 + 2 * PATIENCE)
+
+    assert [solo.is_wanted([child], 10, now) for now in times] == [False, True, False, True]
+
+
+def test_those_who_begin_to_wait_later_wait_from_then_on(solo: SoloChildren[Child]) -> None:
+    child = Child(runs_for=1.0)
+    solo.is_wanted([child], 10, 100.0)
+    solo.waiting = 0
+    solo.is_wanted([child], 10, 110.0)
+    solo.waiting = 1
+
+    times = (120.0, 119.0 + PATIENCE, 120.0 + PATIENCE)
+    assert [solo.is_wanted([child], 10, now) for now in times] == [False, False, True]
+
+
 def test_there_are_never_more_than_the_limit(solo: SoloChildren[Child]) -> None:
     long = [Child(runs_for=PATIENCE + 5) for _ in range(3)]
 
