@@ -2,8 +2,11 @@
 
 It is told of each child, on a pipe that ends with the supervisor. Should that happen without a word, it gives the
 children a few seconds to end, kills those that do not (C code hears nothing else), and turns into `aftermath`, which
-gives back what they held. Run as a file, by an interpreter that imports nothing by itself, and not even the rest of
-pyqik: it must stay small. `guard` is the supervisor's side.
+gives back what they held. (The kernel's parent-death signal would kill them at once, with no word to their jobs, and is
+bound to the thread that started them.)
+
+Run as a file, by an interpreter that imports nothing by itself, and not even the rest of pyqik: it must stay small.
+`guard` is the supervisor's side.
 """
 
 from __future__ import annotations
