@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import urllib.request
 
 import pytest
 import redis as redis_py
@@ -375,3 +377,21 @@ def recover(redis: redis_py.Redis, identity: str) -> None:
     from pyqik.wire import broker
 
     broker.recover(redis, identity)
+
+
+def test_crashes_and_poison_pills_are_counted(start_work: StartWork, redis: redis_py.Redis, zoo: Zoo) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    work = start_work("-c", "1", "--host", "127.0.0.1", "--port", str(port), modules=CRASHING)
+    zoo.open_gate("crash")
+
+    push(redis, payload("Crash::When", "segfault", "crash", jid="bad"))
+    work.wait_for_event(POISON, jid="bad", timeout=60)
+
+    def metrics() -> list[str]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as response:
+            return str(response.read().decode()).splitlines()
+
+    wait_until(lambda: "pyqik_poison_pills_total 1.0" in metrics())
+    assert 'pyqik_child_crashes_total{cause="signal"} 3.0' in metrics()
+    work.end()
