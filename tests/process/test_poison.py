@@ -366,19 +366,6 @@ def test_a_job_that_outlives_its_stuck_after_costs_its_process_the_life_and_is_c
     work.end()
 
 
-def custodies(redis: redis_py.Redis) -> list[str]:
-    """The identity of every custody."""
-    leases: list[bytes] = redis.execute_command("ZRANGE", "pyqik:leases", 0, -1)
-    return [name.decode() for name in leases if redis.hexists(f"pyqik:in-flight:{name.decode()}", "queues.solo")]
-
-
-def recover(redis: redis_py.Redis, identity: str) -> None:
-    """What another `pyqik work` does for a process whose lease has run out."""
-    from pyqik.wire import broker
-
-    broker.recover(redis, identity)
-
-
 def test_crashes_and_poison_pills_are_counted(start_work: StartWork, redis: redis_py.Redis, zoo: Zoo) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
@@ -395,3 +382,19 @@ def test_crashes_and_poison_pills_are_counted(start_work: StartWork, redis: redi
     wait_until(lambda: "pyqik_poison_pills_total 1.0" in metrics())
     assert 'pyqik_child_crashes_total{cause="signal"} 3.0' in metrics()
     work.end()
+
+
+def custodies(redis: redis_py.Redis) -> list[str]:
+    """The identity of every custody."""
+    leases: list[bytes] = redis.execute_command("ZRANGE", "pyqik:leases", 0, -1)
+    return [name.decode() for name in leases if redis.hexists(f"pyqik:in-flight:{name.decode()}", "queues.solo")]
+
+
+def recover(redis: redis_py.Redis, identity: str) -> None:
+    """What another `pyqik work` does for a process whose lease has run out. Redis has noticed its end long ago, and
+    moves nothing to its landing lists any more.
+    """
+    from pyqik.wire import broker
+
+    wait_until(lambda: redis.info("clients")["blocked_clients"] == 0)  # type: ignore[index]
+    broker.recover(redis, identity)
