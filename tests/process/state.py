@@ -47,9 +47,10 @@ def dead(client: redis_py.Redis) -> list[dict[str, Any]]:
 
 
 def everything(client: redis_py.Redis) -> dict[str, Any]:
-    """Every key of the database with its value."""
+    """Every key of the database with its value; without those that go while it reads."""
     names: list[bytes] = client.execute_command("KEYS", "*")
-    return {key.decode("utf-8", "replace"): _value(client, key) for key in sorted(names)}
+    values = {key.decode("utf-8", "replace"): _value(client, key) for key in sorted(names)}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def places(client: redis_py.Redis) -> Places:

@@ -87,7 +87,8 @@ def test_full_threads_do_not_hold_up_async_jobs_of_the_same_queue(
     with running(redis_url, "a", concurrency=2) as launcher:
         gate.wait_for_arrivals(2)
         wait_until(lambda: crowd.size == 20, message="the async ones run")
-        assert waiting(redis, "a") == list(range(10, 15))
+        # Now and then some are taken, as there may be more async ones among them, and go back.
+        wait_until(lambda: waiting(redis, "a") == list(range(10, 15)), message="the others wait")
         crowd.let_go()
         gate.open()
         book.wait_settled(27)

@@ -2,71 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import pytest
 import redis as redis_py
 import structlog
-from redis.exceptions import RedisError
 
 from pyqik.core.clock import SystemClock
-from pyqik.wire.broker import Broker, DeadLimits
+from pyqik.wire.broker import Broker, DeadLimits, Place, UnitOfWork
 from pyqik.wire.connection import open_redis
 from pyqik.wire.custody import CRASH_LIMIT, Custody
 from pyqik.worker.upkeep.crash import Crash
 from pyqik.worker.upkeep.suspects import Death, Suspects
 from tests.redis.worker.engine import push
-from tests.support.proxy import RedisProxy
+
+T = TypeVar("T")
 
 
-class Bench:
-    """Suspects whose custody is reached through a proxy that may cut."""
+class Breaking(Custody):
+    """A custody whose connection breaks once, before or after the server has run what `breaks` names."""
 
-    def __init__(self, redis: redis_py.Redis, proxy: RedisProxy) -> None:
-        self.proxy = proxy
-        self.deaths: list[Death] = []
-        self._redis = redis
-        self._client = open_redis(proxy.url)
-        custody = Custody(self._client, "host:9:cus", 30.0, DeadLimits())
-        self.suspects = Suspects(custody, SystemClock(), lambda count: None, self.deaths.append)
+    breaks: tuple[str, str] | None = None
 
-    def crash(self, number: int) -> tuple[str, Crash]:
-        """The `number`th process dies of the only job there is."""
-        process = f"host:{number}:abc"
-        broker = Broker(self._redis, process, DeadLimits())
-        [unit] = broker.exchange([], 1, ["a"], adopt=False, now=1.0).units
-        broker.close()
-        return process, Crash("signal", "SIGSEGV", (unit.token,))
+    def charge(self, process: str, unit: UnitOfWork, job: str, dead: Place) -> int:
+        return self._broken("charge", lambda: super(Breaking, self).charge(process, unit, job, dead))
 
-    def close(self) -> None:
-        self._client.close()
+    def detain(self, process: str, units: Sequence[UnitOfWork]) -> int:
+        return self._broken("detain", lambda: super(Breaking, self).detain(process, units))
+
+    def tend(self) -> int:
+        return self._broken("tend", super().tend)
+
+    def _broken(self, name: str, call: Callable[[], T]) -> T:
+        if self.breaks is None or self.breaks[0] != name:
+            return call()
+        _, when = self.breaks
+        self.breaks = None
+        if when == "after":
+            call()
+        raise redis_py.ConnectionError("the cable was cut")
 
 
 @pytest.fixture
-def bench(redis: redis_py.Redis, redis_proxy: RedisProxy) -> Iterator[Bench]:
-    bench = Bench(redis, redis_proxy)
-    yield bench
-    bench.close()
+def custody(redis_url: str) -> Iterator[Breaking]:
+    client = open_redis(redis_url)
+    yield Breaking(client, "host:9:cus", 30.0, DeadLimits())
+    client.close()
 
 
-@pytest.mark.parametrize("number", range(1, CRASH_LIMIT + 1))
-@pytest.mark.parametrize("script", [1, 2])
-@pytest.mark.parametrize("cut", ["before", "after"])
-def test_a_death_is_told_once_whichever_answer_was_lost(
-    bench: Bench, redis: redis_py.Redis, number: int, script: int, cut: str
+def crash(redis: redis_py.Redis, number: int) -> tuple[str, Crash]:
+    """The `number`th process dies of the only job there is."""
+    process = f"host:{number}:abc"
+    broker = Broker(redis, process, DeadLimits())
+    [unit] = broker.exchange([], 1, ["a"], adopt=False, now=1.0).units
+    broker.close()
+    return process, Crash("signal", "SIGSEGV", (unit.token,))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("number", "call"), [(1, "charge"), (1, "detain"), (2, "tend"), (CRASH_LIMIT, "charge"), (CRASH_LIMIT, "tend")]
+)
+def test_a_death_is_told_once_wherever_the_connection_breaks(
+    custody: Breaking, redis: redis_py.Redis, number: int, call: str, when: str
 ) -> None:
+    deaths: list[Death] = []
+    suspects = Suspects(custody, SystemClock(), lambda count: None, deaths.append)
     push(redis, "a", [7])
+
     with structlog.testing.capture_logs() as logs:
         for crashes in range(1, CRASH_LIMIT + 1):
-            process, crash = bench.crash(crashes)
+            process, what = crash(redis, crashes)
             if crashes == number:
-                proxy = bench.proxy
-                (proxy.cut_before_request if cut == "before" else proxy.cut_after_request)(script, "EVALSHA")
-                with pytest.raises(RedisError):
-                    bench.suspects.judge(process, crash)
-            bench.suspects.judge(process, crash)
-            bench.suspects.release()
+                custody.breaks = (call, when)
+                with pytest.raises(redis_py.ConnectionError):
+                    suspects.judge(process, what)
+            suspects.judge(process, what)
+            suspects.release()
 
     told = [line["jid"] for line in logs if line["event"] == "poison pill: the job goes to the dead set"]
-    assert [death.jid for death in bench.deaths] == told == ["7".rjust(24, "0")]
+    assert [death.jid for death in deaths] == told == ["7".rjust(24, "0")]
     assert redis.zcard("dead") == 1
