@@ -196,7 +196,8 @@ def test_processes_and_what_they_run_say_the_same(sidekiq: RealSidekiq) -> None:
     jid = sidekiq.push("perform_async", **{"class": "RubySlowJob", "args": [1], "set": {"queue": "ruby"}})
     (work,) = wait_until(lambda: list(WorkSet(redis=sidekiq.redis)), BEAT)
 
-    (process,) = ProcessSet(redis=sidekiq.redis)
+    # Sidekiq writes that a moment later.
+    (process,) = wait_until(lambda: [process for process in ProcessSet(redis=sidekiq.redis) if process.busy], BEAT)
     (said,), (work_said,) = sidekiq.read("processes"), sidekiq.read("work")
 
     assert_same_process(process, said)
