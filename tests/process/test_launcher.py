@@ -100,9 +100,11 @@ def test_a_launcher_whose_fetcher_dies_of_a_bug_goes_on_under_a_new_name(
     with Launcher(config) as launcher:
         before = launcher.identity
         push(redis, payload("Bench::Wait", jid="waits"))
-        bench.began.wait(10)
+        assert bench.began.wait(10)
+        bench.began.clear()
         broken.set()
         wait_until(lambda: launcher.identity != before)
+        assert bench.began.wait(10)
         bench.release.set()
         push(redis, payload("Bench::Add", 1, jid="after"))
         wait_until(lambda: bench.arguments == [1])
