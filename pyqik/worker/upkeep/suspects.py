@@ -135,8 +135,11 @@ class Suspects:
 
     def _answer(self, process: str) -> None:
         """A job of `process` may have died although the answer that told of it got lost."""
-        verdict, self._unanswered = self._unanswered, None
-        if verdict is not None and verdict.process == process and self._custody.has_died(verdict.place):
+        verdict = self._unanswered
+        died = verdict is not None and verdict.process == process and self._custody.has_died(verdict.place)
+        # Only now: that question may be left without an answer, too.
+        self._unanswered = None
+        if verdict is not None and died:
             self._mourn(verdict)
 
     def _mourn(self, verdict: _Verdict) -> None:

@@ -34,6 +34,9 @@ class Breaking(Custody):
     def tend(self) -> int:
         return self._broken("tend", super().tend)
 
+    def has_died(self, dead: Place) -> bool:
+        return self._broken("has_died", lambda: super(Breaking, self).has_died(dead))
+
     def _broken(self, name: str, call: Callable[[], T]) -> T:
         if self.breaks is None or self.breaks[0] != name:
             return call()
@@ -84,3 +87,23 @@ def test_a_death_is_told_once_wherever_the_connection_breaks(
     told = [line["jid"] for line in logs if line["event"] == "poison pill: the job goes to the dead set"]
     assert [death.jid for death in deaths] == told == ["7".rjust(24, "0")]
     assert redis.zcard("dead") == 1
+
+
+def test_a_death_is_told_although_the_question_whether_it_was_one_is_left_without_an_answer_too(
+    custody: Breaking, redis: redis_py.Redis
+) -> None:
+    deaths: list[Death] = []
+    suspects = Suspects(custody, SystemClock(), lambda count: None, deaths.append)
+    push(redis, "a", [7])
+    for crashes in range(1, CRASH_LIMIT):
+        suspects.judge(*crash(redis, crashes))
+        suspects.release()
+    process, what = crash(redis, CRASH_LIMIT)
+
+    for breaks in (("charge", "after"), ("has_died", "after")):
+        custody.breaks = breaks
+        with pytest.raises(redis_py.ConnectionError):
+            suspects.judge(process, what)
+    suspects.judge(process, what)
+
+    assert [death.jid for death in deaths] == ["7".rjust(24, "0")]
