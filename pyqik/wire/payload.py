@@ -74,6 +74,11 @@ class Payload:
         """The class that logs and metrics name: Active Job's own class inside its wrapper, else `job_class`."""
         return str(self.fields.get("wrapped") or self.fields.get("class"))
 
+    @property
+    def title(self) -> str:
+        """Class and jid: what a tool that shows one name for a job shows."""
+        return f"{self.display_class} {self.jid}"
+
     def get(self, key: str, default: Any = None) -> Any:
         """The field `key`, or `default`."""
         return self.fields.get(key, default)

@@ -58,7 +58,7 @@ class LoopWatch:
     ) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
         if (job := context.running()) is not None:
-            self._jobs[task] = f"{job.payload.display_class} {job.jid}"
+            self._jobs[task] = job.payload.title
         return task
 
     def _run(self) -> None:
@@ -80,7 +80,7 @@ class LoopWatch:
 
     def _name_what_blocks(self) -> str | None:
         frame = sys._current_frames().get(self._loop_thread.ident or 0)
-        frames = _and_callers(frame)
+        frames = [caller for caller, _ in traceback.walk_stack(frame)] if frame else []
         task = next((task for task in asyncio.all_tasks(self._loop) if _frame_of(task) in frames), None)
         job = None if task is None else self._jobs.get(task) or task.get_name()
         log.warning(
@@ -90,14 +90,6 @@ class LoopWatch:
             stack="".join(traceback.format_stack(frame)) if frame else None,
         )
         return job
-
-
-def _and_callers(frame: FrameType | None) -> list[FrameType]:
-    frames: list[FrameType] = []
-    while frame is not None:
-        frames.append(frame)
-        frame = frame.f_back
-    return frames
 
 
 def _frame_of(task: asyncio.Task[object]) -> FrameType | None:

@@ -298,7 +298,7 @@ class AsyncRunner:
     def _begin(self, runs: Sequence[Run]) -> None:
         for run in runs:
             # The name is what asyncio's own tools show, and what the watch says when it blocks the loop.
-            task = self._loop.create_task(self._run(run), f"{run.payload.display_class} {run.payload.jid}")
+            task = self._loop.create_task(self._run(run), run.payload.title)
             self._tasks[task] = run
             task.add_done_callback(self._over)
 

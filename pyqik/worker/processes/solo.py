@@ -49,7 +49,10 @@ class SoloChildren(Generic[Child]):
         self._waiting_since: float | None = None
 
     def is_wanted(self, children: Sequence[Child], limit: int, now: float) -> bool:
-        """Whether another one should be started beside the solo `children`. There are never more than `limit`."""
+        """Whether another one should be started beside the solo `children`. There are never more than `limit`.
+
+        Asked in each round: by the answers it is reckoned how long somebody has been waiting.
+        """
         if not self.waiting:
             self._waiting_since = None
             return False
