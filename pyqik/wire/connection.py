@@ -71,7 +71,7 @@ def open_redis(url: str) -> redis.Redis:
 
     It connects at its first command, and repeats none. Raises: ValueError for a URL that it cannot read.
     """
-    options: dict[str, Any] = {**_options(url), "retry": Retry(NoBackoff(), 0)}
+    options: dict[str, Any] = {**_options(url), **_driver(), "retry": Retry(NoBackoff(), 0)}
     sentinel = _SentinelUrl.parse(url)
     if sentinel is None:
         return redis.Redis.from_url(url, **options)
@@ -83,7 +83,7 @@ def open_redis(url: str) -> redis.Redis:
 
 def open_async_redis(url: str) -> redis.asyncio.Redis:
     """The same as `open_redis`, for asyncio."""
-    options: dict[str, Any] = {**_options(url), "retry": redis.asyncio.retry.Retry(NoBackoff(), 0)}
+    options: dict[str, Any] = {**_options(url), **_driver(), "retry": redis.asyncio.retry.Retry(NoBackoff(), 0)}
     sentinel = _SentinelUrl.parse(url)
     if sentinel is None:
         return redis.asyncio.Redis.from_url(url, **options)
@@ -113,6 +113,13 @@ _OPTIONS: Final[dict[str, Any]] = {
 def _options(url: str) -> dict[str, Any]:
     """A unix socket has no keep-alive, and redis-py refuses the option there."""
     return _OPTIONS if url.startswith("unix://") else {**_OPTIONS, "socket_keepalive": True}
+
+
+def _driver() -> dict[str, Any]:
+    """What redis-py says of itself to the server, made once for a client. Otherwise recent releases read a file for it
+    before each connection, and a process without a free file descriptor gets an OSError in the place of a RedisError.
+    """
+    return {"driver_info": redis.DriverInfo()} if hasattr(redis, "DriverInfo") else {}
 
 
 class Line:
