@@ -6,6 +6,7 @@ each job are written, so what stands on their way is made for speed.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -45,6 +46,7 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
         return line if isinstance(line, str) else line.decode()
 
     lines = LineWriter(stream)
+    atexit.register(lines.flush)
     processors: list[Processor] = [*before, render]
     logger = structlog.make_filtering_bound_logger(number)
     structlog.configure(
@@ -109,14 +111,18 @@ class LineWriter:
     def msg(self, line: str | bytes) -> None:
         """Write `line`."""
         self._lines.append(line if isinstance(line, bytes) else line.encode("utf-8", "backslashreplace"))
-        # Asked again after each turn: a line that comes while the lock is held has not found it free.
-        while self._lines and self._writing.acquire(False):
-            try:
-                self._write(self._drained())
-            except (OSError, ValueError):
-                pass
-            finally:
-                self._writing.release()
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what is left: `Shutdown` may have ended a job's thread's turn at that."""
+        # Asked again after each turn: a line that comes while the lock is held has not found it free. And only a `with`
+        # leaves no moment in which `Shutdown` could find the lock taken, but nobody who would release it.
+        while self._lines and not self._writing.locked():
+            with self._writing:
+                try:
+                    self._write(self._drained())
+                except (OSError, ValueError):
+                    pass
 
     debug = info = warning = warn = error = critical = exception = fatal = log = msg
 

@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 import structlog
 
+from pyqik.core.errors import Shutdown
 from pyqik.worker import logs
+from pyqik.worker.engine.runners import raise_in_thread
 
 
 class Mute:
@@ -227,11 +229,13 @@ def test_a_line_that_another_thread_has_just_written_is_not_missed(tmp_path: Pat
     class Late:
         """A lock that is free only after somebody else has written everything."""
 
-        def acquire(self, blocking: bool) -> bool:
-            writer._lines.clear()
-            return True
+        def locked(self) -> bool:
+            return False
 
-        def release(self) -> None:
+        def __enter__(self) -> None:
+            writer._lines.clear()
+
+        def __exit__(self, *_: object) -> None:
             pass
 
     with (tmp_path / "log").open("w") as stream:
@@ -239,6 +243,34 @@ def test_a_line_that_another_thread_has_just_written_is_not_missed(tmp_path: Pat
         writer._writing = Late()  # type: ignore[assignment]  # the moment in which it went wrong
 
         writer.msg(b"line")
+
+
+def test_a_job_that_is_interrupted_while_it_writes_keeps_no_line_from_anybody(tmp_path: Path) -> None:
+    """At any bytecode: a lock that nobody releases, or a line that nobody writes, would be seen sooner or later."""
+
+    def write_until_shutdown() -> None:
+        with contextlib.suppress(Shutdown):
+            writing.set()
+            while True:
+                writer.msg(b"from the job")
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    with (tmp_path / "log").open("w") as stream:
+        writer = logs.LineWriter(stream)
+        for number in range(3_000):
+            writing = threading.Event()
+            job = threading.Thread(target=write_until_shutdown)
+            job.start()
+            writing.wait()
+            for _ in range(number % 300):
+                pass
+            raise_in_thread(job.ident or 0, Shutdown())
+            job.join()
+            writer.flush()
+            assert not writer._writing.locked()
+            assert not writer._lines
+    sys.setswitchinterval(before)
 
 
 def test_without_a_stdout_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
