@@ -160,6 +160,26 @@ def test_a_supervisor_that_is_frozen_for_long_is_not_taken_for_gone(
     assert (count_processed(redis), traces(redis)) == (3, {})
 
 
+DOES_NOT_READ_AT_ONCE = """
+from pyqik.worker.processes.channel import Channel
+flush = Channel.flush
+Channel.flush = lambda self, timeout=0.0: timeout > 0.0 and flush(self, timeout)
+"""
+
+
+def test_what_was_executed_is_counted_although_the_supervisor_is_behind_when_its_child_ends(
+    start_work: StartWork, redis: redis_py.Redis, zoo: Zoo, tmp_path: Path
+) -> None:
+    (tmp_path / "behind.py").write_text(DOES_NOT_READ_AT_ONCE, encoding="utf-8")
+    work = start_work("-c", "1", modules=["behind", "tests.support.jobs"], environment={"PYTHONPATH": str(tmp_path)})
+    push(redis, payload("Zoo::Pass", jid="first"), payload("Zoo::Pass", jid="second"))
+
+    wait_until(lambda: zoo.ended() == ["first", "second"])
+    work.end()
+
+    assert (count_processed(redis), traces(redis)) == (2, {})
+
+
 def test_a_job_that_hears_nothing_is_ended_with_its_child(
     start_work: StartWork, redis: redis_py.Redis, zoo: Zoo
 ) -> None:

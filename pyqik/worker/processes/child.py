@@ -103,7 +103,7 @@ class Child:
             self._check_deadline()
         status = EXIT_OK if self._clean else EXIT_SUPERSEDED if self._capsules.superseded else EXIT_ENGINE_DIED
         ended = self._capsules.join(1.0) if self._clean else self.unwind()
-        self._report()
+        self._report(LAST_WORDS)
         self._channel.send("bye")
         self._channel.flush(LAST_WORDS)
         self._hooks.shutdown()
@@ -189,8 +189,8 @@ class Child:
             self._channel.send("lost", slots=slots)
             self._ended.set()
 
-    def _report(self) -> None:
-        if not self._channel.flush():
+    def _report(self, patience: float = 0.0) -> None:
+        if not self._channel.flush(patience):
             return  # The supervisor reads nothing. What has been executed since is told when it does.
         self._channel.send(
             "report",
