@@ -358,7 +358,7 @@ def test_a_job_that_outlives_its_stuck_after_costs_its_process_the_life_and_is_c
 
     zoo.open_gate("after")
     assert first["cause"] == "killed, as the job ran longer than its stuck_after of 1.5 seconds"
-    assert "in hang" in work.wait_for_event("stacks, as C code sees them")["stack"]
+    assert "in hang" in work.wait_for_event("thread", jid="bad")["stack"]
     work.wait_for_event(POISON, jid="bad")
     wait_until(lambda: zoo.ended() == ["good"])
     assert work.lines(CHARGED, jid="good") == []

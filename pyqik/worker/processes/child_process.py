@@ -86,8 +86,8 @@ class ChildProcess:
         self.superseded = False
         self.connected = True
         self.is_solo = bool(custody)
-        #: When it last said anything: seconds as `time.monotonic` has them.
-        self.heard = self.started
+        #: When it last said that all is well, and when it last said anything: seconds as `time.monotonic` has them.
+        self.heard = self.spoke = self.started
         self._said_goodbye = False
         self._overdue: Entry | None = None
         self._lost: list[Entry] = []
@@ -122,10 +122,14 @@ class ChildProcess:
         """Have it call the death handlers of a job that the supervisor has put into the dead set."""
         self._channel.send("died", **asdict(death))
 
-    def kill(self, overdue: Entry | None = None) -> None:
-        """SIGKILL, because of the job `overdue` if one is given. What it held is given back by the supervisor."""
+    def blame(self, overdue: Entry | None) -> None:
+        """Whatever ends it now is because of the job `overdue`; with None it no longer is."""
+        self._overdue = overdue
+
+    def kill(self) -> None:
+        """SIGKILL. What it held is given back by the supervisor."""
         if self._popen.poll() is None:
-            self.killed, self._overdue = True, overdue
+            self.killed = True
             self._popen.kill()
 
     # News.
@@ -138,8 +142,9 @@ class ChildProcess:
         """Read its messages; whether it has just become ready."""
         ready = False
         for message in self._channel.receive():
+            self.spoke = time.monotonic()
             if message.get("answers", True):
-                self.heard = time.monotonic()
+                self.heard = self.spoke
             ready |= message["kind"] == "ready"
             self._note(message)
         return ready

@@ -1,8 +1,8 @@
 """Children that do not answer, and jobs that run for longer than they may.
 
 A child reports each second. One that does not is not dead: C code may hold the GIL for minutes. But somebody should
-know, so it is logged, shown in the metrics, and its stacks are had without its help. Only a job whose author has set a
-`stuck_after` costs its process the life.
+know, so it is logged, shown in the metrics, and its stacks are had, without its help if need be. Only a job whose
+author has set a `stuck_after` costs its process the life.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = structlog.get_logger("pyqik")
 STUCK: Final = 30.0
 #: Seconds without a word after which a child is not expected to dump its stacks itself.
 UNRESPONSIVE: Final = 3.0
-#: Seconds in which C code must have written the stacks.
+#: Seconds in which the stacks must have been written.
 DUMP_PATIENCE: Final = 1.0
 #: Seconds between two looks of which no more than this counts: this process itself may have been frozen meanwhile.
 LONGEST_LOOK: Final = 2.0
@@ -37,8 +37,9 @@ class _Watched:
     reported: bool = False
     #: For how many seconds each run has been seen.
     seen: dict[tuple[int, float], float] = field(default_factory=dict)
-    #: The stacks that are being written, and the time when they are read.
+    #: When the stacks that are being written must be there, and whether C code writes them.
     dump_due: float | None = None
+    asked_c_code: bool = False
     #: The job for which it is about to be killed.
     overdue: Entry | None = None
 
@@ -76,13 +77,14 @@ class Stuck:
             self._note_silence(child, watched, elapsed, now)
             self._note_overdue(child, watched, elapsed, now)
             if watched.dump_due is not None and now >= watched.dump_due:
-                self._read_dump(child, watched)
+                self._end_dump(child, watched)
 
     def dump(self, child: ChildProcess, now: float) -> None:
-        """Somebody wants the child's stacks, and it has been asked for them. If it does not answer, C code has them."""
-        watched = self._watched.get(child)
-        if watched is not None and watched.silence >= UNRESPONSIVE:
+        """Somebody wants the child's stacks."""
+        if (watched := self._watched.get(child)) is not None:
             self._ask(child, watched, now)
+        else:
+            child.dump()
 
     def _note_silence(self, child: ChildProcess, watched: _Watched, elapsed: float, now: float) -> None:
         if child.heard != watched.heard:
@@ -110,25 +112,34 @@ class Stuck:
         for entry in entries:
             if watched.seen[entry.slot, entry.started_at] >= entry.stuck_after:
                 watched.overdue = entry
+                child.blame(entry)
                 log.error("a job runs longer than its stuck_after; killing its process", child=child.pid)
                 self._describe(child, entry)
                 self._ask(child, watched, now)
                 return
 
     def _ask(self, child: ChildProcess, watched: _Watched, now: float) -> None:
+        """Have the child log its stacks; if it says nothing, by C code too. Not otherwise: C code reads what running
+        threads change meanwhile, which was seen to crash a child.
+        """
+        child.dump()
         if watched.dump_due is None:
-            child.stacks.ask(child.pid)
+            watched.asked_c_code = min(watched.silence, now - child.spoke) >= UNRESPONSIVE
+            if watched.asked_c_code:
+                child.stacks.ask(child.pid)
             watched.dump_due = now + DUMP_PATIENCE
 
-    def _read_dump(self, child: ChildProcess, watched: _Watched) -> None:
+    def _end_dump(self, child: ChildProcess, watched: _Watched) -> None:
         watched.dump_due = None
-        stacks = child.stacks.read()
-        child.stacks.clear()
-        log.warning("stacks, as C code sees them", child=child.pid, stack=stacks or "none could be had")
+        if watched.asked_c_code:
+            stacks = child.stacks.read()
+            child.stacks.clear()
+            log.warning("stacks, as C code sees them", child=child.pid, stack=stacks or "none could be had")
         overdue = watched.overdue
         if overdue is not None:
             watched.overdue = None
             if any(entry.is_run_of(overdue) for entry in child.entries()):
-                child.kill(overdue)
+                child.kill()
             else:
+                child.blame(None)
                 log.info("the job has ended in time after all", child=child.pid)

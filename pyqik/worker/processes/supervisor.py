@@ -166,7 +166,7 @@ class Supervisor:
         if meaning == "dump":
             stacks.dump({}, ())
             for child in self._children:
-                self._dump(child)
+                self._stuck.dump(child, time.monotonic())
         elif meaning == "quiet":
             self._go_quiet()
         elif self._stop_deadline is None:
@@ -187,12 +187,8 @@ class Supervisor:
                     case "stop":
                         child.stop(child.config.timeout)
                     case "dump":
-                        self._dump(child)
+                        self._stuck.dump(child, time.monotonic())
                 self._poke()
-
-    def _dump(self, child: ChildProcess) -> None:
-        child.dump()
-        self._stuck.dump(child, time.monotonic())
 
     def _on_superseded(self, identity: str) -> None:
         """Others took it for dead, as this process was frozen or cut off, and run its jobs again."""

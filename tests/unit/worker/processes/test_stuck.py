@@ -37,18 +37,24 @@ class Child:
     def __init__(self) -> None:
         self.pid = 42
         self.state = State.READY
-        self.heard = 0.0
+        self.heard = self.spoke = 0.0
         self.killed = False
-        self.killed_for: list[Entry | None] = []
+        self.blamed: list[Entry | None] = []
+        self.dumps = 0
         self.running: list[Entry] = []
         self.stacks = Stacks()
 
     def entries(self) -> list[Entry]:
         return self.running
 
-    def kill(self, overdue: Entry | None = None) -> None:
+    def blame(self, overdue: Entry | None) -> None:
+        self.blamed.append(overdue)
+
+    def dump(self) -> None:
+        self.dumps += 1
+
+    def kill(self) -> None:
         self.killed = True
-        self.killed_for.append(overdue)
 
 
 class World:
@@ -68,11 +74,13 @@ class World:
     def look(self) -> None:
         self.stuck.look([self.as_child], self.now)
 
-    def pass_by(self, seconds: float, *, reporting: bool = False) -> list[Any]:
+    def pass_by(self, seconds: float, *, reporting: bool = False, ill: bool = False) -> list[Any]:
         """Let time go by, in small steps; the log of it."""
         with capture_logs() as logs:
             for _ in range(round(seconds / STEP)):
                 self.now += STEP
+                if reporting or ill:
+                    self.child.spoke = self.now
                 if reporting:
                     self.child.heard = self.now
                 self.look()
@@ -105,6 +113,13 @@ def test_a_child_that_says_nothing_is_reported_once_with_what_it_runs_and_its_st
     assert world.described == [RUN]
     assert (world.stuck.count, world.child.killed) == (1, False)
     assert world.stuck.longest_silence >= STUCK + 60 - STEP
+
+
+def test_a_child_that_reports_that_it_is_ill_logs_its_stacks_itself(world: World) -> None:
+    logs = world.pass_by(STUCK + 60, ill=True)
+
+    assert [line["event"] for line in logs] == ["the child does not answer"]
+    assert (world.child.dumps, world.child.stacks.asked) == (1, 0)
 
 
 def test_a_child_that_answers_again_is_said_to_with_how_long_it_took(world: World) -> None:
@@ -153,26 +168,35 @@ def test_a_job_beyond_its_limit_has_its_process_killed_after_its_stacks_were_had
     world.child.running = [RUN, LIMITED]
 
     before = world.pass_by(LIMITED.stuck_after, reporting=True)
-    logs = world.pass_by(5, reporting=True)
+    logs = world.pass_by(STEP, reporting=True)
+    asked = (world.child.dumps, world.child.killed)
+    world.pass_by(5, reporting=True)
 
     assert before == []
-    assert [line["event"] for line in logs] == [
-        "a job runs longer than its stuck_after; killing its process",
-        "stacks, as C code sees them",
-    ]
+    assert [line["event"] for line in logs] == ["a job runs longer than its stuck_after; killing its process"]
+    assert asked == (1, False)
     assert world.described == [LIMITED]
-    assert world.child.killed_for == [LIMITED]
+    assert (world.child.killed, world.child.blamed) == (True, [LIMITED])
+
+
+def test_a_crash_while_the_stacks_are_had_is_blamed_on_the_job_beyond_its_limit(world: World) -> None:
+    world.child.running = [RUN, LIMITED]
+
+    world.pass_by(LIMITED.stuck_after + STEP, reporting=True)
+
+    assert (world.child.killed, world.child.blamed) == (False, [LIMITED])
 
 
 def test_a_job_that_ends_while_its_stacks_are_had_is_spared(world: World) -> None:
     world.child.running = [LIMITED]
     world.pass_by(LIMITED.stuck_after + STEP, reporting=True)
-    assert world.child.stacks.asked == 1
+    assert world.child.dumps == 1
     world.child.running = [Entry(LIMITED.slot, b"7:3", 5011.0, 10.0)]
 
     logs = world.pass_by(DUMP_PATIENCE + 1, reporting=True)
 
     assert not world.child.killed
+    assert world.child.blamed == [LIMITED, None]
     assert logs[-1]["event"] == "the job has ended in time after all"
 
 
@@ -187,9 +211,10 @@ def test_the_next_job_in_the_same_slot_has_its_own_time(world: World) -> None:
 def test_a_silent_child_loses_a_job_beyond_its_limit_too(world: World) -> None:
     world.child.running = [LIMITED]
 
-    world.pass_by(LIMITED.stuck_after + 5)
+    logs = world.pass_by(LIMITED.stuck_after + 5)
 
-    assert world.child.killed_for == [LIMITED]
+    assert [line["event"] for line in logs][-1] == "stacks, as C code sees them"
+    assert (world.child.killed, world.child.blamed) == (True, [LIMITED])
 
 
 @pytest.mark.parametrize(
@@ -203,7 +228,7 @@ def test_stacks_that_somebody_wants_are_had_without_help_only_from_a_child_that_
 
     world.stuck.dump(world.as_child, world.now)
 
-    assert world.child.stacks.asked == asked
+    assert (world.child.dumps, world.child.stacks.asked) == (1, asked)
 
 
 def test_children_that_are_gone_are_forgotten(world: World) -> None:
