@@ -147,7 +147,7 @@ def test_a_launcher_is_seen_as_embedded(bench: Bench, config: pyqik.Config, redi
 def test_stop_interrupts_what_does_not_end_in_time_and_gives_it_back(
     bench: Bench, config: pyqik.Config, redis: redis_py.Redis, job_class: str
 ) -> None:
-    unfinished, waiting = payload(job_class, jid="unfinished"), payload("Bench::Add", 1, jid="waiting")
+    unfinished, waiting = payload(job_class, jid="unfinished"), payload(job_class, jid="waiting")
     one_at_a_time = pyqik.Config(redis=config.redis, concurrency=1, async_concurrency=1, poll=False)
     launcher = Launcher(one_at_a_time)
     launcher.start()
