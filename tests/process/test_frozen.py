@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 import redis as redis_py
 
+from pyqik.worker.processes.child_process import KILL_AFTER
+from pyqik.worker.processes.supervisor import LAST_WORDS
 from tests.process.conftest import StartWork
 from tests.process.state import count_processed, payload, places, push, traces
 from tests.process.test_host_death import GONE, SHORT, TOOK_OVER
@@ -158,6 +161,24 @@ def test_a_supervisor_that_is_frozen_for_long_is_not_taken_for_gone(
     work.end()
     assert len(work.started_children) == 1
     assert (count_processed(redis), traces(redis)) == (3, {})
+
+
+def test_a_supervisor_that_is_frozen_beyond_its_last_deadline_gives_everything_back(
+    start_work: StartWork, redis: redis_py.Redis, zoo: Zoo
+) -> None:
+    work = start_work("-c", "1")
+    raw = payload("Zoo::Stubborn", "gate", jid="job")
+    push(redis, raw)
+    zoo.wait_for_runs(1)
+    work.send(signal.SIGTERM)
+    work.wait_for_event("stop: waiting for running jobs")
+
+    work.send(signal.SIGSTOP)
+    time.sleep(1 + KILL_AFTER + LAST_WORDS + 0.5)  # The deadline is a time.
+    work.send(signal.SIGCONT)
+
+    assert work.wait() == 0
+    assert (places(redis), traces(redis)) == ({raw: ["queue:default"]}, {})
 
 
 DOES_NOT_READ_AT_ONCE = """

@@ -70,6 +70,8 @@ class Supervisor:
         self._restarts = Restarts()
         self._quiet = False
         self._stop_deadline: float | None = None
+        #: When the last child ended that has.
+        self._last_end = 0.0
         self._exit_status = 0
         self._custody = make_identity(os.getpid())
         self._solo: SoloChildren[ChildProcess] = SoloChildren()
@@ -154,7 +156,9 @@ class Supervisor:
         """When to end although Redis has not taken everything back; never, unless told to stop."""
         if self._stop_deadline is None:
             return math.inf
-        return self._stop_deadline + KILL_AFTER + max(LAST_WORDS, LAST_WORD_EACH * self._config.processes)
+        # Whatever kept the last child from ending in time, the machine itself perhaps: its jobs get theirs.
+        latest = max(self._stop_deadline + KILL_AFTER, self._last_end)
+        return latest + max(LAST_WORDS, LAST_WORD_EACH * self._config.processes)
 
     # Signals.
 
@@ -257,6 +261,7 @@ class Supervisor:
 
     def _on_ended(self, child: ChildProcess, end: End) -> None:
         self._children.remove(child)
+        self._last_end = time.monotonic()
         was, child.state = child.state, State.ENDED
         told_to = was is State.STOPPING
         crash = end.crash(self._oom.claim)
