@@ -161,9 +161,9 @@ def test_a_run_that_a_bug_breaks_off_is_retried_unchanged(
     def buggy(processor: Processor, run: Run) -> Outcome:
         raise ZeroDivisionError
 
-    push(redis, "a", [1], job_class)
     with monkeypatch.context() as patched, running(redis_url, "a"):
         patched.setattr(Processor, "_done", buggy)
+        push(redis, "a", [1], job_class)
         wait_until(lambda: redis.zcard("retry") == 1, message="it is retried")
         patched.undo()
         push(redis, "a", [2], job_class)
