@@ -16,7 +16,7 @@ from tests.support.wait import wait_until
 @pytest.fixture
 def proxied(redis_proxy: RedisProxy) -> Iterator[redis_py.Redis]:
     """A client through the proxy that repeats nothing by itself."""
-    client = redis_py.Redis.from_url(redis_proxy.url, protocol=2, socket_timeout=0.2, retry=Retry(NoBackoff(), 0))
+    client = redis_py.Redis.from_url(redis_proxy.url, protocol=2, socket_timeout=2, retry=Retry(NoBackoff(), 0))
     yield client
     client.close()
 
