@@ -17,11 +17,12 @@ evidence = redis.Redis.from_url(os.environ["REDIS_URL"])
 @contextmanager
 def witnessed(name: str) -> Iterator[None]:
     """Count starts and ends of the job `name`, and say which process has it in hand."""
-    evidence.hset("demo:in-hand", name, os.getpid())
-    evidence.hincrby("demo:started", name, 1)
+    # Transactions: a kill between two commands would leave a job in hand that has not been counted.
+    with evidence.pipeline() as start:
+        start.hset("demo:in-hand", name, os.getpid()).hincrby("demo:started", name, 1).execute()
     yield
-    evidence.hincrby("demo:finished", name, 1)
-    evidence.hdel("demo:in-hand", name)
+    with evidence.pipeline() as end:
+        end.hincrby("demo:finished", name, 1).hdel("demo:in-hand", name).execute()
 
 
 @pyqik.job("Billing::SendReceipt", queue="receipts", retry=5)
