@@ -88,8 +88,9 @@ class ChildProcess:
         self.is_solo = bool(custody)
         #: When it last said that all is well, and when it last said anything: seconds as `time.monotonic` has them.
         self.heard = self.spoke = self.started
+        #: The job beyond its `stuck_after` for which it is to be killed: whatever ends it now, that one is blamed.
+        self.overdue: Entry | None = None
         self._said_goodbye = False
-        self._overdue: Entry | None = None
         self._lost: list[Entry] = []
         self._lock = threading.Lock()
         self._executions = Executions()
@@ -121,10 +122,6 @@ class ChildProcess:
     def tell_of_death(self, death: Death) -> None:
         """Have it call the death handlers of a job that the supervisor has put into the dead set."""
         self._channel.send("died", **asdict(death))
-
-    def blame(self, overdue: Entry | None) -> None:
-        """Whatever ends it now is because of the job `overdue`; with None it no longer is."""
-        self._overdue = overdue
 
     def kill(self) -> None:
         """SIGKILL. What it held is given back by the supervisor."""
@@ -162,7 +159,7 @@ class ChildProcess:
         for message in self._channel.rest():
             self._note(message)
         expected = self._said_goodbye or self.killed or self.superseded
-        return End(status, expected, self.entries(), self._overdue, self._lost)
+        return End(status, expected, self.entries(), self.overdue, self._lost)
 
     def last_words(self) -> dict[str, str]:
         """The stacks that a child has left which crashed by a signal of its own, for the log."""

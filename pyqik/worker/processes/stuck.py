@@ -40,8 +40,6 @@ class _Watched:
     #: When the stacks that are being written must be there, and whether C code writes them.
     dump_due: float | None = None
     asked_c_code: bool = False
-    #: The job for which it is about to be killed.
-    overdue: Entry | None = None
 
 
 class Stuck:
@@ -107,12 +105,11 @@ class Stuck:
             (entry.slot, entry.started_at): watched.seen.get((entry.slot, entry.started_at), -elapsed) + elapsed
             for entry in entries
         }
-        if watched.overdue is not None or child.killed:
+        if child.overdue is not None or child.killed:
             return
         for entry in entries:
             if watched.seen[entry.slot, entry.started_at] >= entry.stuck_after:
-                watched.overdue = entry
-                child.blame(entry)
+                child.overdue = entry
                 log.error("a job runs longer than its stuck_after; killing its process", child=child.pid)
                 self._describe(child, entry)
                 self._ask(child, watched, now)
@@ -135,11 +132,10 @@ class Stuck:
             stacks = child.stacks.read()
             child.stacks.clear()
             log.warning("stacks, as C code sees them", child=child.pid, stack=stacks or "none could be had")
-        overdue = watched.overdue
+        overdue = child.overdue
         if overdue is not None:
-            watched.overdue = None
             if any(entry.is_run_of(overdue) for entry in child.entries()):
                 child.kill()
             else:
-                child.blame(None)
+                child.overdue = None
                 log.info("the job has ended in time after all", child=child.pid)

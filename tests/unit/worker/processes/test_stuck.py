@@ -47,8 +47,13 @@ class Child:
     def entries(self) -> list[Entry]:
         return self.running
 
-    def blame(self, overdue: Entry | None) -> None:
-        self.blamed.append(overdue)
+    @property
+    def overdue(self) -> Entry | None:
+        return self.blamed[-1] if self.blamed else None
+
+    @overdue.setter
+    def overdue(self, entry: Entry | None) -> None:
+        self.blamed.append(entry)
 
     def dump(self) -> None:
         self.dumps += 1
