@@ -70,7 +70,7 @@ class Supervisor:
         self._restarts = Restarts()
         self._quiet = False
         self._stop_deadline: float | None = None
-        #: When the last child ended that has.
+        #: When a child last ended: seconds as `time.monotonic` has them.
         self._last_end = 0.0
         self._exit_status = 0
         self._custody = make_identity(os.getpid())
