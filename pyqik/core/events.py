@@ -14,8 +14,8 @@ from typing import Final
 Subscriber = Callable[..., None]
 
 #: name → the fields that come with it. `unit` is a `pyqik.wire.broker.UnitOfWork`, `error` a BaseException or None,
-#: `outcome` a `pyqik.worker.engine.outcome.Outcome`, `elapsed` seconds, `identity` a process as the Web UI names it,
-#: `job` the class and the jid of an async job, or None.
+#: `reason` a `pyqik.core.errors.Reason`, `outcome` a `pyqik.worker.engine.outcome.Outcome`, `elapsed` seconds,
+#: `identity` a process as the Web UI names it, `job` the class and the jid of an async job, or None.
 EVENTS: Final[dict[str, tuple[str, ...]]] = {
     # This process was taken for dead, wrongly; and: this process took over the jobs of a dead one.
     "process.superseded": ("identity",),
@@ -28,7 +28,7 @@ EVENTS: Final[dict[str, tuple[str, ...]]] = {
     "job.failed": ("unit", "error", "outcome", "elapsed"),
     "job.died": ("unit", "error"),
     "job.discarded": ("unit", "error"),
-    "job.interrupted": ("unit",),
+    "job.interrupted": ("unit", "reason"),
     "job.settled": ("units",),
     "payload.invalid": ("raw", "error"),
     "redis.lost": ("error",),

@@ -12,8 +12,8 @@ from typing import Any, Final
 #: Seconds; Sidekiq refuses a longer `retry_for`, which is more likely a point in time than a duration.
 LONGEST_RETRY_FOR: Final = 1_000_000_000
 
-#: Seconds; a longer `stuck_after` is more likely a mistake than a duration.
-LONGEST_STUCK_AFTER: Final = 1_000_000_000
+#: Seconds; what is longer is more likely a mistake than a duration.
+LONGEST_DURATION: Final = 1_000_000_000
 
 #: Fields that belong to the client or the worker; an option of that name would be overwritten or break a reader.
 RESERVED: Final = frozenset(
@@ -65,9 +65,15 @@ def _retry_for(value: object) -> str | None:
 
 
 def _stuck_after(value: object) -> str | None:
-    if type(value) in (int, float) and 0 < value <= LONGEST_STUCK_AFTER:  # type: ignore[operator]  # likewise
+    if type(value) in (int, float) and 0 < value <= LONGEST_DURATION:  # type: ignore[operator]  # likewise
         return None
-    return f"write the seconds after which its process is killed, at most {LONGEST_STUCK_AFTER:,}, or leave it out"
+    return f"write the seconds after which its process is killed, at most {LONGEST_DURATION:,}, or leave it out"
+
+
+def _max_iteration_runtime(value: object) -> str | None:
+    if type(value) in (int, float) and 0 < value <= LONGEST_DURATION:  # type: ignore[operator]  # likewise
+        return None
+    return f"write the seconds after which it lets others go first, at most {LONGEST_DURATION:,}, or leave it out"
 
 
 def _flag(value: object) -> str | None:
@@ -92,6 +98,7 @@ _CHECKS: Final = {
     "retry_for": _retry_for,
     "retry_queue": _queue,
     "stuck_after": _stuck_after,
+    "max_iteration_runtime": _max_iteration_runtime,
     "dead": _flag,
     "backtrace": _backtrace,
     "tags": _tags,

@@ -78,6 +78,12 @@ class Config:
     """Queues with threads of their own, inside the same child process."""
     timeout: float = 25.0
     """How long a stop waits for running jobs."""
+    flush_interval: float = 5.0
+    """Seconds between two writes of a long job's state; 0: after each item."""
+    max_iteration_runtime: float | None = None
+    """Seconds after which a long job lets those behind it in the queue go first."""
+    max_memory: int | None = None
+    """Megabytes; a child process that has grown larger is replaced, and its long jobs go on elsewhere."""
     processes: int = 1
     """Child processes."""
     require: Sequence[str] = ()

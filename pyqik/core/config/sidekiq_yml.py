@@ -26,6 +26,7 @@ _SAME: Final[Mapping[str, str]] = {
     "concurrency": "concurrency",
     "timeout": "timeout",
     "max_retries": "max_retries",
+    "max_iteration_runtime": "max_iteration_runtime",
     "poll_interval_average": "poll_interval_average",
     "average_scheduled_poll_interval": "average_scheduled_poll_interval",
     "dead_max_jobs": "dead_max_jobs",
