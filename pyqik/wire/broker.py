@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from pyqik.core.errors import PyqikError
 from pyqik.wire import keys
 from pyqik.wire.connection import Call, Command, Line, Script
+from pyqik.wire.iteration import DEPLOY, STATE, STATE_TTL, StateEnd, StateReply, StateRequest, flat
 
 TAKE: Final = Script("take")
 SETTLE: Final = Script("settle")
@@ -63,12 +64,13 @@ class UnitOfWork:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a unit of work goes when it leaves the in-flight record."""
+    """Where a unit of work goes when it leaves the in-flight record; and what becomes of its state, if it has one."""
 
     verb: str
     key: str = ""
     score: float = 0.0
     payload: bytes = b""
+    state: StateEnd | None = None
 
 
 GONE: Final = Place("drop")
@@ -89,20 +91,21 @@ class DeadLimits:
 @dataclass(frozen=True, slots=True)
 class Taken:
     """What a take brought: the units, which of the asked queues are paused, and whether it was the answer to an
-    earlier call that had got lost.
+    earlier call that had got lost; and the answers to what was asked about states, in that order.
     """
 
     paused: tuple[str, ...] = ()
     units: Sequence[UnitOfWork] = ()
     repeated: bool = False
+    states: Sequence[StateReply] = ()
 
     @classmethod
-    def read(cls, reply: Any) -> Taken:
+    def read(cls, reply: Any, states: Sequence[StateReply]) -> Taken:
         """Read the reply of `take.lua`."""
         paused, flat, repeated = reply
         parts = iter(flat)
         units = [UnitOfWork(token, queue.decode(), raw) for token, queue, raw in zip(parts, parts, parts, strict=True)]
-        return cls(tuple(name.decode() for name in paused), units, repeated == b"1")
+        return cls(tuple(name.decode() for name in paused), units, repeated == b"1", states)
 
 
 NOTHING: Final = Taken()
@@ -165,8 +168,10 @@ class Broker:
         adopt: bool,
         now: float,
         started: Mapping[str, int] = NONE_STARTED,
+        states: Sequence[StateRequest] = (),
     ) -> Taken:
-        """Settle `endings` and take up to `count` units from `queues`, in that order, in one round trip.
+        """Settle `endings`, read and write `states`, and take up to `count` units from `queues`, in that order, in one
+        round trip.
 
         Of the jobs that blocking moves have landed, the oldest `started` ones of each queue come first, whatever the
         count. With `adopt` others follow, up to `count`, and the rest goes back to the front. After an error the same
@@ -181,6 +186,8 @@ class Broker:
             calls.append(Call(("HDEL", self._in_flight, *gone)))
         if moved:
             calls.append(SETTLE.call(self._settle_keys, self._settle_arguments(moved, now)))
+        if states:
+            calls.append(STATE.call((self._in_flight, keys.LEASES), self._state_arguments(states)))
         taking = bool(queues) and (count > 0 or adopt or bool(started) or self._take_unanswered)
         if taking:
             if not self._take_unanswered:
@@ -194,12 +201,13 @@ class Broker:
         if not calls:
             return NOTHING
         replies = self._run(calls)
-        settled = replies[:-1] if taking else replies
-        self.refused = sum(reply if isinstance(reply, int) else sum(reply) for reply in settled) < len(endings)
+        taken = replies.pop() if taking else None
+        answers = [StateReply.read(reply) for reply in replies.pop()] if states else ()
+        self.refused = sum(reply if isinstance(reply, int) else sum(reply) for reply in replies) < len(endings)
         if not taking:
-            return NOTHING
+            return Taken(states=answers) if states else NOTHING
         self._take_unanswered = False
-        return Taken.read(replies[-1])
+        return Taken.read(taken, answers)
 
     def connect(self) -> None:
         """Open the connection, if it is closed, and teach the server the scripts. Raises: redis.RedisError.
@@ -208,7 +216,7 @@ class Broker:
         front would find that others have been taken before it.
         """
         if not self._line.connected:
-            self._line.call(*[("SCRIPT", "LOAD", script.text) for script in (SETTLE, TAKE)])
+            self._line.call(*[("SCRIPT", "LOAD", script.text) for script in (SETTLE, STATE, TAKE)])
 
     def probe(self) -> None:
         """Ask whether this process still counts as alive. Raises: redis.RedisError; Superseded if it does not."""
@@ -258,8 +266,23 @@ class Broker:
 
     def _settle_arguments(self, moved: Sequence[tuple[UnitOfWork, Place]], now: float) -> Command:
         arguments: list[bytes | str | int | float] = [now - self._limits.max_age, self._limits.most_entries]
+        arguments += (self.identity, STATE_TTL)
         for unit, place in moved:
             arguments += (unit.token, place.verb, place.key, place.score, place.payload)
+            if place.state is None:
+                arguments += ("", 0)
+            elif place.state.fields is None:
+                arguments += (place.state.key, -1)
+            else:
+                arguments += (place.state.key, len(place.state.fields), *flat(place.state.fields))
+        return arguments
+
+    def _state_arguments(self, requests: Sequence[StateRequest]) -> Command:
+        arguments: list[bytes | str | int | float] = [self.identity, STATE_TTL, DEPLOY]
+        for request in requests:
+            fields = request.fields
+            verb, given = ("open", []) if fields is None else ("save", fields)
+            arguments += (verb, request.token, request.key, len(given), *flat(given))
         return arguments
 
     def _take_keys(self, queues: Sequence[str]) -> list[str]:

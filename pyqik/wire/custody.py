@@ -26,7 +26,7 @@ TEND: Final = Script("tend")
 CRASH_LIMIT: Final = 3
 CRASH_WINDOW: Final = 72 * 3600
 #: The fields of `it-<jid>` of which another value means progress: a job that gets on is worth another start.
-PROGRESS_FIELDS: Final = ("c",)
+PROGRESS_FIELDS: Final = ("c", "loops")
 
 #: The take number in the tokens of units that had none when their process died: larger than that of any take.
 _LANDED: Final = 2**53 - 1

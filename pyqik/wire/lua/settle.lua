@@ -1,9 +1,12 @@
--- Moves units of work out of a process's in-flight record to where their outcomes say, each at most once: a token that
--- is no longer in the record has been settled already, by this process (the reply was lost) or by a rescuer.
+-- Writes the outcomes of units of work: each leaves the in-flight record and enters its next place, in the same
+-- instant, and the state of a long job is written or removed with it. A unit that is not in the record (settled before,
+-- or given back by somebody else) is left alone, and so is its state.
 --
 -- KEYS  1 in-flight hash   2 `queues`   3 `dead`
 -- ARGV  1 lowest score that the dead set keeps   2 most entries that it keeps
---       then for each unit: token, verb, key, score, payload
+--       3 identity of the process   4 seconds for which a state is kept
+--       then for each unit: token, verb, key, score, payload, key of its state (empty: none), how many of its fields are
+--       written (-1: the state ends), field, value, ... (an empty value removes the field)
 --       verb "drop":  the end                          "front", "back": onto its own queue, where it is next, or last
 --       verb "add":   `payload` into the sorted set `key` at `score`      (an empty payload means the original one)
 -- Returns  for each unit 1, or 0 if it was not there
@@ -11,8 +14,28 @@
 
 local in_flight, settled, died = KEYS[1], {}, false
 
-for i = 3, #ARGV, 5 do
+local function write_state(key, token, first, count)
+  -- Another run may have opened it since (the same jid can exist twice): then it is that run's.
+  if redis.pcall('HGET', key, 'owner') ~= ARGV[3] .. ' ' .. token then return end
+  if count < 0 then
+    redis.call('UNLINK', key)
+    return
+  end
+  for i = first, first + 2 * count - 1, 2 do
+    if ARGV[i + 1] == '' then
+      redis.call('HDEL', key, ARGV[i])
+    else
+      redis.call('HSET', key, ARGV[i], ARGV[i + 1])
+    end
+  end
+  redis.call('HDEL', key, 'owner')
+  redis.call('EXPIRE', key, ARGV[4])
+end
+
+local i = 5
+while i <= #ARGV do
   local token, verb, key, score, payload = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+  local state, count = ARGV[i + 5], tonumber(ARGV[i + 6])
   local record = redis.call('HGET', in_flight, token)
   if record then
     local split = string.find(record, '\n', 1, true)
@@ -30,11 +53,13 @@ for i = 3, #ARGV, 5 do
     elseif verb ~= 'drop' then
       return redis.error_reply('unknown verb ' .. verb)
     end
+    if state ~= '' then write_state(state, token, i + 7, count) end
     redis.call('HDEL', in_flight, token)
     settled[#settled + 1] = 1
   else
     settled[#settled + 1] = 0
   end
+  i = i + 7 + 2 * math.max(count, 0)
 end
 
 if died then

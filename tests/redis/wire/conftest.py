@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
+import redis as redis_py
 
-from pyqik.wire.broker import Broker, DeadLimits
+from pyqik.wire.broker import Broker, DeadLimits, UnitOfWork
 from pyqik.wire.connection import open_redis
+from tests.redis.wire.database import fill
 
 IDENTITY = "host:1:abc"
 
@@ -31,3 +33,10 @@ def connect() -> Iterator[Callable[..., Broker]]:
 def broker(connect: Callable[..., Broker], redis_url: str) -> Broker:
     """The broker of the process `host:1:abc`."""
     return connect(redis_url)
+
+
+@pytest.fixture
+def units(broker: Broker, redis: redis_py.Redis) -> Sequence[UnitOfWork]:
+    """Two units that the broker holds, of the queue `a`."""
+    fill(redis, {"queues": {b"a"}, "queue:a": [b"2", b"1"]})
+    return broker.exchange([], 2, ["a"], adopt=False, now=1_795_320_000.0).units

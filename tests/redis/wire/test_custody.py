@@ -22,6 +22,8 @@ CUSTODY = "host:9:cus"
 SOLO_LIST = f"pyqik:landing:{CUSTODY}:solo"
 RECORD = f"pyqik:in-flight:{CUSTODY}"
 DEAD = Place("add", keys.DEAD, 1000.5, b"the dead entry")
+#: What is kept of a state that has neither a cursor nor a named loop.
+NO_PROGRESS = "".join(f"{field}=\n" for field in wire_custody.PROGRESS_FIELDS).encode()
 
 
 @pytest.fixture
@@ -282,7 +284,7 @@ def test_a_death_that_is_told_twice_happens_once(
 ) -> None:
     fill(
         redis,
-        {keys.crashes("jid"): {b"last": b"x", b"progress": b"c=\n", b"times": b"%d %d" % (now(redis), now(redis))}},
+        {keys.crashes("jid"): {b"last": b"x", b"progress": NO_PROGRESS, b"times": b"%d %d" % (now(redis), now(redis))}},
     )
 
     counts = [custody.charge(PROCESS, held[0], "jid", DEAD) for _ in range(2)]
@@ -337,7 +339,7 @@ def test_the_dead_set_keeps_its_limits(redis: redis_py.Redis, redis_url: str, he
     fill(redis, {"dead": {b"old": 1.0, b"new": 999.0, b"newer": 1000.0}})
     fill(
         redis,
-        {keys.crashes("jid"): {b"last": b"x", b"progress": b"c=\n", b"times": b"%d %d" % (now(redis), now(redis))}},
+        {keys.crashes("jid"): {b"last": b"x", b"progress": NO_PROGRESS, b"times": b"%d %d" % (now(redis), now(redis))}},
     )
     client = open_redis(redis_url)
 
@@ -358,13 +360,21 @@ def test_the_entry_of_a_death_is_found_by_its_score(redis: redis_py.Redis, redis
     client.close()
 
 
-def test_progress_is_told_by_fields_that_sidekiq_has_too() -> None:
-    assert wire_custody.PROGRESS_FIELDS == ("c",)
+@pytest.mark.parametrize("field", wire_custody.PROGRESS_FIELDS)
+def test_progress_is_told_by_the_cursor_and_by_the_places_of_named_loops(
+    crash: Callable[[], int], redis: redis_py.Redis, field: str
+) -> None:
+    counts = []
+    for place in ("1", "1", "2"):
+        redis.hset("it-jid", field, place)
+        counts.append(crash())
+
+    assert counts == [1, 2, 1]
 
 
 def crashed_at(*times: int) -> dict[bytes, Any]:
     """What is known of a job that crashed at these times and has no cursor."""
-    return {b"last": b"x", b"progress": b"c=\n", b"times": b" ".join(b"%d" % time for time in times)}
+    return {b"last": b"x", b"progress": NO_PROGRESS, b"times": b" ".join(b"%d" % time for time in times)}
 
 
 def now(redis: redis_py.Redis) -> int:
