@@ -49,6 +49,25 @@ and `self.logger`::
 `None` stands for the usual back-off. Subclasses inherit options; `abstract=True` declares a class that is no job.
 
 
+Long jobs
+=========
+A job that goes over many items can be interrupted between two of them, by a deploy or by `Client.cancel`, and goes on
+there. `help(pyqik.long_jobs)` is the guide; in short::
+
+    @pyqik.job("RemindUsers")
+    def remind_users(days: int) -> None:
+        query = "SELECT id, email FROM users WHERE idle_days > :days"
+        for user in pyqik.each(enumerators.sql_rows(engine, query, key="id", params={"days": days})):
+            remind(user["email"])
+
+`each` goes over a `Source` of `pyqik.enumerators`, or over any generator function that takes a cursor; a `Codec` writes
+cursors that JSON does not hold. `IterableJob` is the same as a class with callbacks. `resume` and `checkpoint` (in
+async code `aresume` and `acheckpoint`), `raise_if_stopping` and `step` are for jobs without such a loop, `counters` are
+numbers that survive with the cursor. `max_iteration_runtime`, an option of a job or of the configuration, ends its turn
+after so many seconds. An interruption is raised as `Interrupted` or `Cancelled`, to be let pass; `Complete` and
+`ContinueIn` are for the job to raise. `pyqik.testing` runs jobs without Redis, and stops and kills them anywhere.
+
+
 Enqueueing
 ==========
 ::
@@ -153,15 +172,23 @@ Errors
 `WrongArguments`   the arguments do not fit the job's signature
 `JobNotRegistered` a payload names a class that no imported module declares; the job is retried, as in Sidekiq
 `InvalidPayload`   what stands in a queue is no job; it is kept in the dead set
+`InvalidCursor`    where a long job is cannot be written down exactly, or cannot be read
+`SourceChanged`    what a long job goes over is not what it was when the job was interrupted
 `PoisonPill`       a job crashed its process three times; it is in the dead set, and death handlers hear this error
 ================== ===================================================================================================
 """
 
+from pyqik import enumerators, long_jobs
 from pyqik.core.config import Capsule, Config
 from pyqik.core.errors import (
+    Cancelled,
+    Complete,
     ConfigError,
+    ContinueIn,
     Discard,
+    Interrupted,
     Interruption,
+    InvalidCursor,
     InvalidJob,
     InvalidPayload,
     JobNotRegistered,
@@ -170,6 +197,7 @@ from pyqik.core.errors import (
     PyqikError,
     RetryIn,
     Shutdown,
+    SourceChanged,
     WrongArguments,
 )
 from pyqik.core.events import events
@@ -177,10 +205,14 @@ from pyqik.jobs.client import AsyncClient, Client
 from pyqik.jobs.context import Context, current
 from pyqik.jobs.definition import DISCARD, KILL, RetryDecision
 from pyqik.jobs.function_job import FunctionJob, job
+from pyqik.jobs.iterable_job import IterableJob
 from pyqik.jobs.job import Job
 from pyqik.jobs.lifecycle import on
+from pyqik.jobs.loops import each
 from pyqik.jobs.middleware import ClientMiddleware, ServerMiddleware
 from pyqik.jobs.process import configure
+from pyqik.jobs.source import Codec, Source
+from pyqik.jobs.steps import acheckpoint, aresume, checkpoint, counters, raise_if_stopping, resume, step
 from pyqik.wire.payload import Payload
 
 # By topic, as the guide has them.
@@ -204,6 +236,24 @@ __all__ = [  # noqa: RUF022
     "RetryIn",
     "Shutdown",
     "current",
+    # Long jobs
+    "Cancelled",
+    "Codec",
+    "Complete",
+    "ContinueIn",
+    "Interrupted",
+    "IterableJob",
+    "Source",
+    "acheckpoint",
+    "aresume",
+    "checkpoint",
+    "counters",
+    "each",
+    "enumerators",
+    "long_jobs",
+    "raise_if_stopping",
+    "resume",
+    "step",
     # The process
     "Capsule",
     "ClientMiddleware",
@@ -214,10 +264,12 @@ __all__ = [  # noqa: RUF022
     "on",
     # Errors
     "ConfigError",
+    "InvalidCursor",
     "InvalidJob",
     "InvalidPayload",
     "JobNotRegistered",
     "PoisonPill",
     "PyqikError",
+    "SourceChanged",
     "WrongArguments",
 ]

@@ -1,4 +1,5 @@
-"""The command line: `pyqik work` runs jobs, `pyqik check` says what is wrong before anything runs.
+"""The command line: `pyqik work` runs jobs, `pyqik check` says what is wrong before anything runs, `pyqik cancel` has a
+long job end.
 
 Flags are one more source of the configuration (see `pyqik.core.config.sources`). Running is the supervisor's part.
 """
@@ -10,6 +11,7 @@ import importlib
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, TextIO, cast
@@ -20,6 +22,7 @@ from pyqik.core.config.queues import queue_with_weight
 from pyqik.core.config.redis_url import redacted
 from pyqik.core.config.sources import FLAGS, Loaded, load
 from pyqik.core.errors import ConfigError
+from pyqik.jobs.client import Client
 from pyqik.jobs.process import configured
 from pyqik.jobs.registry import registry
 
@@ -97,6 +100,23 @@ def check(arguments: argparse.Namespace) -> int:
         _check_server(loaded.config.redis, mistakes, warnings)
     _report(loaded, mistakes, warnings)
     return 1 if mistakes else 0
+
+
+def cancel(arguments: argparse.Namespace) -> int:
+    """`pyqik cancel JID...`: have long jobs end at their next items; 1 if Redis cannot be reached."""
+    from redis.exceptions import RedisError
+
+    config = load(flags_layer(arguments), file=arguments.file).config
+    with Client(config.redis) as client:
+        for jid in arguments.jids:
+            try:
+                since = client.cancel(jid)
+            except RedisError as error:
+                _say([f"pyqik: {redacted(config.redis)} cannot be reached: {error}"], sys.stderr)
+                return 1
+            when = datetime.fromtimestamp(since).astimezone().isoformat(" ", "seconds")
+            _say([f"{jid}: cancelled at {when}; it ends at its next item, or when it starts"])
+    return 0
 
 
 def flags_layer(arguments: argparse.Namespace) -> Layer:
@@ -259,7 +279,20 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(command=command)
         if command is check:
             added.add_argument("--connect", action="store_true", help="ask the Redis server too")
+    added = commands.add_parser("cancel", parents=[_where(version)], help="have long jobs end", allow_abbrev=False)
+    added.add_argument("jids", nargs="+", metavar="JID", help="ids of jobs that run, wait, or will be retried")
+    added.set_defaults(command=cancel)
     return parser
+
+
+def _where(version: str) -> argparse.ArgumentParser:
+    """The options that say where Redis is."""
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    for spellings, name, metavar, text in _VALUES:
+        if name in ("redis", "environment"):
+            options.add_argument(*spellings, dest=name, metavar=metavar, help=text)
+    _add_file_and_version(options, version)
+    return options
 
 
 def _options(version: str) -> argparse.ArgumentParser:
@@ -271,9 +304,13 @@ def _options(version: str) -> argparse.ArgumentParser:
         options.add_argument(*spellings, dest=name, metavar=metavar, action="append", help=text)
     for spellings, name, value, text in _SWITCHES:
         options.add_argument(*spellings, dest=name, action="store_const", const=value, help=text)
+    _add_file_and_version(options, version)
+    return options
+
+
+def _add_file_and_version(options: argparse.ArgumentParser, version: str) -> None:
     options.add_argument("-C", "--config", dest="file", metavar="FILE", default=None, help="pyqik.toml or sidekiq.yml")
     options.add_argument("-V", "--version", action="version", version=version)
-    return options
 
 
 def _version() -> str:

@@ -25,12 +25,16 @@ class ArgumentsCheck:
     description: str
 
     @classmethod
-    def of(cls, name: str, function: Callable[..., object], *, bound: bool = False) -> ArgumentsCheck:
-        """The check for `function`; with `bound`, its first parameter is the instance and does not count.
+    def of(
+        cls, name: str, function: Callable[..., object], *, bound: bool = False, without: str = ""
+    ) -> ArgumentsCheck:
+        """The check for `function`; with `bound`, its first parameter is the instance and does not count, nor does the
+        one called `without`, which the engine gives.
 
         Raises: InvalidJob for a keyword-only parameter without a default, which no payload could ever give.
         """
         parameters = list(inspect.signature(function).parameters.values())[1 if bound else 0 :]
+        parameters = [parameter for parameter in parameters if parameter.name != without]
         for parameter in parameters:
             if parameter.kind is Parameter.KEYWORD_ONLY and parameter.default is Parameter.empty:
                 raise InvalidJob(

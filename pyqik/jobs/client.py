@@ -17,6 +17,7 @@ from pyqik.jobs.blocking import warn_if_loop_runs
 from pyqik.jobs.drafting import Draft, Jids, PointInTime
 from pyqik.jobs.middleware import ClientMiddleware
 from pyqik.jobs.options import DEFAULTS, NOT_GIVEN, check_options, given
+from pyqik.wire import iteration
 from pyqik.wire.connection import close_async_redis, open_async_redis, open_redis
 from pyqik.wire.pushing import AsyncPusher, Pusher
 
@@ -103,6 +104,15 @@ class Client:
             raise
         return pushed
 
+    def cancel(self, jid: str) -> int:
+        """Have a long job end, whether Python or Ruby runs it; since when that is asked for (epoch seconds).
+
+        It ends at its next item, 5 seconds later at most; one that waits, or will be retried, when it starts. It counts
+        as done. A job that never asks where it was (see `pyqik.each`) does not hear of it. Raises: redis.RedisError.
+        """
+        warn_if_loop_runs()
+        return iteration.cancel(self._redis, jid)
+
     @property
     def connection(self) -> redis.Redis:
         """The redis-py client through which it pushes."""
@@ -180,6 +190,10 @@ class AsyncClient:
             error.add_note(_pushed_before(pushed))
             raise
         return pushed
+
+    async def cancel(self, jid: str) -> int:
+        """Have a long job end; see `Client.cancel`."""
+        return await iteration.cancel_async(self._redis, jid)
 
     async def close(self) -> None:
         """Close its connections, if it opened them."""

@@ -51,14 +51,14 @@ class Runnable(Protocol):
 class JobDefinition:
     """A job as it was declared.
 
-    `options` are the payload fields that its author gave, without any default; `source` says where the author wrote
+    `options` are the payload fields that its author gave, without any default; `origin` says where the author wrote
     it, and tells a reloaded definition from another one of the same name. `create` makes a run.
     """
 
     name: str
     options: Mapping[str, Any]
     is_async: bool
-    source: str
+    origin: str
     arguments: ArgumentsCheck
     create: Callable[[Payload], Runnable]
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from pyqik.core.errors import InvalidJob
 from pyqik.jobs.arguments import ArgumentsCheck
+from pyqik.jobs.context import standalone
 from pyqik.jobs.definition import JobDefinition, RetryDecision
 from pyqik.jobs.enqueuer import Enqueuer
 from pyqik.jobs.options import check_options
+from pyqik.jobs.origin import origin_of
 from pyqik.jobs.registry import registry
-from pyqik.jobs.source import source_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,14 +32,21 @@ class FunctionJob(Enqueuer[P], Generic[P, R]):
             name=name,
             options=options,
             is_async=inspect.iscoroutinefunction(function),
-            source=source_of(function),
+            origin=origin_of(function),
             arguments=ArgumentsCheck.of(name, function),
             create=lambda payload: self,
         )
         super().__init__(self.definition, self.definition.options)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        return self.perform(*args, **kwargs)
+        if self.definition.is_async:
+            return cast(R, self._awaited(*args, **kwargs))
+        with standalone(self.definition.name):
+            return self.perform(*args, **kwargs)
+
+    async def _awaited(self, *args: Any, **kwargs: Any) -> Any:
+        with standalone(self.definition.name):
+            return await cast(Callable[..., Awaitable[Any]], self.perform)(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<pyqik job {self.definition.name}>"

@@ -15,9 +15,9 @@ from pyqik.jobs.definition import JobDefinition, RetryDecision
 from pyqik.jobs.enqueuer import Enqueuer
 from pyqik.jobs.function_job import refuse_generator
 from pyqik.jobs.options import check_options
+from pyqik.jobs.origin import origin_of
 from pyqik.jobs.registry import registry
 from pyqik.jobs.schedule import When
-from pyqik.jobs.source import source_of
 from pyqik.wire.payload import Payload
 
 
@@ -133,7 +133,7 @@ class Job:
             name=name,
             options=cls._options,
             is_async=inspect.iscoroutinefunction(cls.perform),
-            source=source_of(cls),
+            origin=origin_of(cls),
             arguments=cls._check_of_arguments(name),
             create=cls._run_of,
         )

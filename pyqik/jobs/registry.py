@@ -27,15 +27,15 @@ class Registry:
         self._has_async = self._has_plain = False
 
     def register(self, definition: JobDefinition) -> None:
-        """Add `definition`. The same source again (a reloaded module) replaces the older one.
+        """Add `definition`. The same origin again (a reloaded module) replaces the older one.
 
         Raises: InvalidJob when other code has the name already.
         """
         with self._lock:
             older = self._definitions.get(definition.name)
-            if older is not None and older.source != definition.source:
+            if older is not None and older.origin != definition.origin:
                 raise InvalidJob(
-                    f"two jobs are called {definition.name!r}: {older.source} and {definition.source}; "
+                    f"two jobs are called {definition.name!r}: {older.origin} and {definition.origin}; "
                     f"give one of them another name"
                 )
             self._replace({**self._definitions, definition.name: definition})

@@ -1,0 +1,122 @@
+"""Where one loop or step of a long job is, in one run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from itertools import chain
+from typing import Generic, TypeVar
+
+from pyqik.core.errors import InvalidCursor
+from pyqik.jobs.source import Bookmark, Bookmarking, Codec
+from pyqik.wire.iteration import Loop, decode_cursor, encode_cursor
+
+T = TypeVar("T")
+C = TypeVar("C")
+
+
+class Slot(Generic[C]):
+    """See the module's docstring. `loop` is where an earlier run has left it."""
+
+    __slots__ = (
+        "_codec",
+        "_text",
+        "_was_behind",
+        "behind",
+        "bookmark",
+        "cursor",
+        "done",
+        "left",
+        "one_by_one",
+        "pairs",
+        "version",
+    )
+
+    def __init__(self, loop: Loop, codec: Codec[C] | None = None, version: int = 0) -> None:
+        self._codec = codec
+        self._text = loop.cursor
+        self._was_behind = loop.behind
+        self.version = version
+        self.bookmark: Bookmark = loop.bookmark
+        self.done = loop.done
+        #: The cursor of the item that is being processed, or comes next; None as long as this run has seen none.
+        self.cursor: C | None = None
+        #: The item at that cursor is done, and the next one is not known.
+        self.behind = False
+        #: Left before its end, by a `break` or by an exception: the next thing that happens tells.
+        self.left = False
+        #: Whether the source says so of its cursors.
+        self.one_by_one = False
+        #: What gives the items, for its bookmarks; None before and after.
+        self.pairs: object = None
+
+    def saved(self) -> C | None:
+        """The cursor that an earlier run, or `put`, has left. Raises: InvalidCursor if the codec cannot read it."""
+        if self._text is None:
+            return None
+        value: C = decode_cursor(self._text)
+        if self._codec is None:
+            return value
+        try:
+            return self._codec.decode(value)
+        except Exception as error:
+            raise InvalidCursor(f"the saved cursor {value!r} does not fit its codec: {error}") from error
+
+    def use_codec(self, codec: Codec[C] | None) -> None:
+        """Use `codec`, unless there is one already."""
+        self._codec = self._codec or codec
+
+    def without_done(self, pairs: Iterable[tuple[T, C]]) -> Iterable[tuple[T, C]]:
+        """`pairs` without the item at the saved cursor, if that is done."""
+        if not self._was_behind:
+            return pairs
+        rest = iter(pairs)
+        first = next(rest, None)
+        if first is None:
+            return ()
+        return rest if first[1] == self.saved() else chain([first], rest)
+
+    async def without_done_async(self, pairs: AsyncIterator[tuple[T, C]]) -> AsyncIterator[tuple[T, C]]:
+        """The same, for an asynchronous iterator."""
+        done = self.saved() if self._was_behind else None
+        async for pair in pairs:
+            if done is None or pair[1] != done:
+                yield pair
+            done = None
+
+    def put(self, cursor: C, what: str) -> None:
+        """Take over a cursor whose value may change later on. Raises: InvalidCursor."""
+        self._text, self._was_behind = self._encoded(cursor, what), False
+
+    def check(self, what: str) -> None:
+        """Raises: InvalidCursor if the cursor of the job `what` could not be written down."""
+        self._encoded(self.cursor, what)
+
+    def written(self, what: str) -> Loop:
+        """What is written of it. Raises: InvalidCursor."""
+        self._note_bookmark()
+        if self.cursor is not None:
+            self._text, self._was_behind = self._encoded(self.cursor, what), self.behind
+        if self.done:
+            return Loop(self._text, done=True, version=self.version)
+        return Loop(self._text, False, self._was_behind, self.version, self.bookmark)
+
+    def finish(self) -> None:
+        """The loop is over, and not because its source is: the source may have to know, before it is written down."""
+        self.done = True
+        if hasattr(self.pairs, "finish"):
+            self.pairs.finish()
+
+    def close(self) -> None:
+        """Close what gives the items, if it can be closed."""
+        pairs = self.pairs
+        self._note_bookmark()
+        self.pairs = None
+        if hasattr(pairs, "close"):
+            pairs.close()
+
+    def _note_bookmark(self) -> None:
+        if isinstance(self.pairs, Bookmarking):
+            self.bookmark = self.pairs.bookmark()
+
+    def _encoded(self, cursor: C | None, what: str) -> bytes:
+        return encode_cursor(cursor if self._codec is None or cursor is None else self._codec.encode(cursor), what)
