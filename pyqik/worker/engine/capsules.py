@@ -17,6 +17,7 @@ from typing import Final, cast
 
 from pyqik.core.clock import Clock
 from pyqik.core.config import Config
+from pyqik.jobs.long_run import Rhythm
 from pyqik.jobs.middleware import ServerMiddleware
 from pyqik.jobs.registry import Registry
 from pyqik.wire.broker import Broker, DeadLimits, Part
@@ -66,7 +67,7 @@ class Capsules:
         self._board = Board(sum(part.concurrency + part.async_concurrency for part in parts), board_fileno)
         #: What the author wants to be called when a job fails or dies.
         self.handlers = Handlers(config.error_handlers, config.death_handlers)
-        processor = Processor(registry, _policy(config, self.handlers), clock, stopping=lambda: self._quiet)
+        processor = Processor(registry, policy_of(config, self.handlers), clock, stopping=lambda: self._quiet)
         limits = DeadLimits(config.dead_max_jobs, config.dead_timeout)
         self._managers: list[Manager] = []
         first_slot = 0
@@ -86,6 +87,7 @@ class Capsules:
                     board=self._board,
                     first_slot=first_slot,
                     loop=self._loop,
+                    timeout=config.timeout,
                     one_at_a_time=bool(custody),
                     on_end=self._ended,
                     probe_interval=min(PROBE_INTERVAL, config.lease / 3),
@@ -114,6 +116,11 @@ class Capsules:
         """Raise `Shutdown` in every running job; as each ends, it is given back."""
         for manager in self._managers:
             manager.interrupt()
+
+    def free_memory(self) -> None:
+        """Have long jobs end at their next items, to go on elsewhere."""
+        for manager in self._managers:
+            manager.free_memory()
 
     def unwind(self) -> bool:
         """Finish, and interrupt every running job until it ends: nobody could write its outcome any more. Takes some
@@ -188,12 +195,14 @@ class Capsules:
         self._on_end(clean)
 
 
-def _policy(config: Config, handlers: Handlers) -> Policy:
+def policy_of(config: Config, handlers: Handlers) -> Policy:
+    """What the configuration says of how jobs run."""
     return Policy(
         # Config leaves open what a middleware is called with: it holds those of two kinds.
         middleware=cast(Sequence[ServerMiddleware], config.server_middleware),
         max_retries=config.max_retries,
         log_arguments=config.log_arguments,
         default_retry=config.default_job_options.get("retry", True),
+        rhythm=Rhythm(config.flush_interval, config.max_iteration_runtime),
         handlers=handlers,
     )

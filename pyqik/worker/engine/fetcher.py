@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 from redis.exceptions import RedisError
@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 from pyqik.core.clock import Clock
 from pyqik.core.events import events
 from pyqik.wire.broker import FRONT, NONE_STARTED, Broker, Place, Superseded, Taken, UnitOfWork
+from pyqik.wire.iteration import StateReply
 from pyqik.worker.engine.queue_order import QueueOrder
 from pyqik.worker.engine.waiting import Waiting
 
@@ -64,8 +65,25 @@ class Runners(Protocol):
         """The units that wait for a slot, if every slot has been busy for `patience` seconds; the newest first."""
         ...
 
+    @property
+    def states(self) -> Errands:
+        """What running long jobs want of Redis."""
+        ...
+
     def rest(self) -> float:
         """For how many seconds the fetcher may sleep if nothing wakes it."""
+        ...
+
+
+class Errands(Protocol):
+    """What is asked of Redis for others, in the same round trips."""
+
+    def requests(self) -> Sequence[Any]:
+        """What there is to ask, the oldest first; each a `pyqik.wire.iteration.StateRequest`."""
+        ...
+
+    def answered(self, requests: Sequence[Any], replies: Sequence[StateReply]) -> None:
+        """The replies to these."""
         ...
 
 
@@ -239,6 +257,7 @@ class Fetcher:
         if any(place is FRONT for _, place in endings):
             # Each goes before the one that went before it, so the newest is moved first.
             endings.sort(key=lambda ending: ending[0].order, reverse=True)
+        states = self._runners.states.requests()
         taken = self._broker.exchange(
             endings,
             room,
@@ -246,7 +265,10 @@ class Fetcher:
             adopt=adopt,
             now=self._clock.time(),
             started=Counter(unit.queue for unit in self._unbound) if self._unbound else NONE_STARTED,
+            states=states,
         )
+        if states:
+            self._runners.states.answered(states, taken.states)
         if endings:
             settled = [unit for unit, _ in endings]
             self._held.difference_update(settled)

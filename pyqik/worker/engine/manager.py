@@ -14,6 +14,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from pyqik.core.clock import Clock
@@ -26,6 +27,7 @@ from pyqik.worker.engine.outcome import DONE, Ending, Outcome
 from pyqik.worker.engine.processor import Processor, Run
 from pyqik.worker.engine.queue_order import QueueOrder
 from pyqik.worker.engine.runners import AsyncRunner, EventLoop, ThreadRunner
+from pyqik.worker.engine.states import States, UnitKeeper
 
 #: Seconds of work that may wait locally, so that a thread never waits for a round trip between two short jobs.
 PREFETCH: Final = 0.005
@@ -66,6 +68,7 @@ class Manager:
         board: Board,
         first_slot: int,
         loop: EventLoop,
+        timeout: float = 25.0,
         one_at_a_time: bool = False,
         on_end: Callable[[bool], None],
         probe_interval: float = PROBE_INTERVAL,
@@ -78,6 +81,8 @@ class Manager:
         self._board = board
         self._threads = ThreadRunner(concurrency, processor, self._ended, board, first_slot)
         self._tasks = AsyncRunner(async_concurrency, processor, self._ended, board, first_slot + concurrency, loop)
+        self._states = States(self._wake_fetcher, timeout, concurrency)
+        self._keeper_of = partial(UnitKeeper, self._states)
         self._fetcher = Fetcher(broker, order, self, clock, self._fetcher_ended, probe_interval)
         self._on_end = on_end
         self._one_at_a_time = one_at_a_time
@@ -100,17 +105,24 @@ class Manager:
         self._fetcher.start()
 
     def quiet(self) -> None:
-        """Take nothing more; what runs goes on."""
+        """Take nothing more; what runs goes on, long jobs to the end of their current items."""
         self._fetcher.quiet()
+        self._states.rouse()
 
     def finish(self) -> None:
         """Take nothing more, and end when everything that runs has ended."""
         self._fetcher.finish()
+        self._states.rouse()
 
     def interrupt(self) -> None:
         """Raise `Shutdown` in every running job; as each ends, it is given back."""
         self._threads.interrupt()
         self._tasks.interrupt()
+        self._states.interrupt()
+
+    def free_memory(self) -> None:
+        """Have long jobs end at their next items, to go on elsewhere."""
+        self._states.free_memory()
 
     def probe(self) -> None:
         """Ask Redis now whether this process still counts as alive; if it does not, this ends, and not cleanly."""
@@ -152,6 +164,7 @@ class Manager:
 
     def collect(self) -> list[tuple[UnitOfWork, Place]]:
         """What has ended since the last call, each unit once, and where it goes."""
+        self._states.tick()
         ended, self._returned = self._returned, []
         executions: list[Execution] = []
         for _ in range(len(self._finished)):
@@ -159,7 +172,11 @@ class Manager:
             if run.over:
                 continue
             run.over = True
-            ended.append((run.unit, outcome.place))
+            place = outcome.place
+            if run.long_run is not None:
+                self._states.forget(run.unit)
+                place = self._states.place(place)
+            ended.append((run.unit, place))
             if run.is_async:
                 self._on_loop -= 1
             else:
@@ -200,7 +217,7 @@ class Manager:
         # Asked once: of two jobs of a kind the later one must not find room that the earlier one did not.
         most_in_threads = self._concurrency + self._prefetch() if self._is_mixed else math.inf
         for unit in units:
-            run = self._processor.open(unit)
+            run = self._processor.open(unit, self._keeper_of)
             if isinstance(run, Outcome):
                 self._returned.append((unit, run.place))
             elif run.is_async:
@@ -235,8 +252,18 @@ class Manager:
         self._in_threads -= len(runs)
         return [run.unit for run in runs]
 
+    @property
+    def states(self) -> States:
+        """What running long jobs want of Redis."""
+        return self._states
+
     def rest(self) -> float:
         """For how many seconds the fetcher may sleep if nothing wakes it; also says which ending will."""
+        if self._states.requests():
+            return 0.0
+        return min(self._rest(), max(0.0, self._states.due - time.monotonic()))
+
+    def _rest(self) -> float:
         backlog = self._threads.backlog()
         enough = self._prefetch() // 2
         self._wake_at = enough if backlog > enough else math.inf
@@ -286,6 +313,7 @@ class Manager:
 
     def _fetcher_ended(self, clean: bool) -> None:
         """Nothing will be handed out any more: the threads and the loop end after what they run now."""
+        self._states.close()
         self._threads.close()
         self._tasks.close()
         self._on_end(clean)
@@ -295,4 +323,8 @@ class Manager:
     def _ended(self, run: Run, outcome: Outcome) -> None:
         self._finished.append((run, outcome))
         if self._fetcher.sleeping and self._threads.backlog() <= self._wake_at:
+            self._fetcher.wake()
+
+    def _wake_fetcher(self) -> None:
+        if self._fetcher.sleeping:
             self._fetcher.wake()

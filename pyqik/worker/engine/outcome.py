@@ -16,10 +16,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pyqik.core.errors import Discard, Interruption, InvalidPayload, JobNotRegistered, Kill, PoisonPill, RetryIn
+from pyqik.core.errors import (
+    ContinueIn,
+    Discard,
+    Interrupted,
+    Interruption,
+    InvalidPayload,
+    JobNotRegistered,
+    Kill,
+    PoisonPill,
+    RetryIn,
+)
 from pyqik.jobs.definition import DISCARD, KILL, RetryDecision
 from pyqik.wire import keys
-from pyqik.wire.broker import FRONT, GONE, Place, UnitOfWork
+from pyqik.wire.broker import BACK, FRONT, GONE, Place, UnitOfWork
 from pyqik.wire.payload import COUNT_LIMIT, Payload, dead_entry, decode, patch, seconds
 
 #: Characters of an error message that are stored, as in Sidekiq.
@@ -95,8 +105,12 @@ def decide(
     `default_retry` is the class's own option, for payloads that carry none. `retry_in` is the class's rule for the
     delay; it is asked only if a retry is left. `jitter(n)` is a random integer below n.
     """
+    if isinstance(error, Interrupted) and error.seconds > 0:
+        return Outcome(Ending.INTERRUPTED, later(unit, error.seconds, now), error)
     if was_interrupted(error):
         return Outcome(Ending.INTERRUPTED, FRONT, error)
+    if isinstance(error, ContinueIn):
+        return Outcome(Ending.INTERRUPTED, later(unit, error.seconds, now), error)
     if isinstance(error, Discard):
         return Outcome(Ending.DISCARDED, GONE, error)
     # Nobody can have meant a job to vanish because a process does not know its class: that one is always kept.
@@ -128,6 +142,15 @@ def poisoned(unit: UnitOfWork, error: PoisonPill, now: float) -> Outcome:
 def undecided(error: BaseException, now: float) -> Outcome:
     """The end of a job whose end could not be judged, because of a bug: it is retried later, its bytes unchanged."""
     return Outcome(Ending.RETRIED, Place("add", keys.RETRY, now + UNDECIDED_DELAY), error)
+
+
+def later(unit: UnitOfWork, seconds: float, now: float) -> Place:
+    """Where a job goes on in that time: the back of its queue, or the schedule."""
+    if not seconds > 0:
+        return BACK
+    # A scheduled entry never has `enqueued_at`: whoever promotes it adds one, and looks for its queue there.
+    entry = patch(unit.raw, {"enqueued_at": None, "queue": unit.queue})
+    return Place("add", keys.SCHEDULE, now + min(seconds, DELAY_LIMIT), entry)
 
 
 def was_interrupted(error: BaseException, by: tuple[type[BaseException], ...] = (Interruption,)) -> bool:

@@ -12,22 +12,26 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import structlog
 
 from pyqik.core.clock import Clock
-from pyqik.core.errors import Interruption, InvalidPayload, JobNotRegistered, Shutdown
+from pyqik.core.errors import Cancelled, Complete, Interruption, InvalidPayload, JobNotRegistered, Shutdown
 from pyqik.core.events import events
-from pyqik.core.job_options import LONGEST_STUCK_AFTER
+from pyqik.core.job_options import LONGEST_DURATION
 from pyqik.jobs import context
+from pyqik.jobs.context import Context
 from pyqik.jobs.definition import JobDefinition, Runnable
 from pyqik.jobs.foreign import heed_foreign_fields
+from pyqik.jobs.long_run import NOWHERE, Keeper, LongRun, Rhythm
 from pyqik.jobs.middleware import ServerMiddleware, around
 from pyqik.jobs.registry import Registry
 from pyqik.wire.broker import UnitOfWork
 from pyqik.wire.payload import Payload, decode
 from pyqik.worker.engine.board import Board
+from pyqik.worker.engine.continuation import reason_of, with_state
 from pyqik.worker.engine.forks import end_if_forked
 from pyqik.worker.engine.handlers import Handlers
 from pyqik.worker.engine.outcome import (
@@ -45,6 +49,10 @@ from pyqik.worker.engine.outcome import (
 log = structlog.get_logger("pyqik")
 
 
+def _nowhere(unit: UnitOfWork) -> Keeper:
+    return NOWHERE
+
+
 @dataclass(slots=True, eq=False)
 class Run:
     """One execution of a unit of work. `started` is monotonic, `started_at` epoch seconds; both 0 until it starts."""
@@ -54,12 +62,18 @@ class Run:
     definition: JobDefinition | None
     #: It runs on the event loop rather than in a thread.
     is_async: bool = False
+    #: Says where its state is kept, if it is a long job.
+    keeper_of: Callable[[UnitOfWork], Keeper] = _nowhere
     problem: JobNotRegistered | None = None
     started: float = 0.0
     started_at: float = 0.0
     #: Seconds; 0 until it has ended.
     elapsed: float = 0.0
     runnable: Runnable | None = None
+    #: Where it is, if it is a long job and has asked.
+    long_run: LongRun | None = None
+    #: Its own end, by `Complete` or by a cancellation.
+    cut_short: Complete | Cancelled | None = None
     #: How log lines name it, once one does.
     named: dict[str, object] | None = None
     #: Set before the stop cancels its task: only then is a cancellation an interruption, and not the job's own doing.
@@ -70,11 +84,15 @@ class Run:
     @property
     def _stuck_after(self) -> float:
         """Seconds after which the supervisor kills this process for the job's sake; 0 for never."""
-        value = self.payload.get("stuck_after")
+        return self.duration("stuck_after") or 0.0
+
+    def duration(self, option: str) -> float | None:
+        """The seconds that `option` says, in the payload or of the job; None if neither says any."""
+        value = self.payload.get(option)
         if value is None and self.definition is not None:
-            value = self.definition.options.get("stuck_after")
+            value = self.definition.options.get(option)
         # Ruby may have written anything.
-        return float(value) if type(value) in (int, float) and 0 < value <= LONGEST_STUCK_AFTER else 0.0
+        return float(value) if type(value) in (int, float) and 0 < value <= LONGEST_DURATION else None
 
     def enter(self, board: Board, slot: int) -> None:
         """Start: the board shows it in `slot`. The token of a landed unit may come from another thread meanwhile."""
@@ -95,6 +113,7 @@ class Policy:
     log_arguments: bool = False
     #: `retry` of a payload that has none, if its job says nothing either.
     default_retry: bool | int = True
+    rhythm: Rhythm = field(default_factory=Rhythm)
     handlers: Handlers = field(default_factory=Handlers)
 
 
@@ -110,8 +129,8 @@ class Processor:
         self._log = structlog.get_logger("pyqik").bind()
         self._logs_runs = self._log.is_enabled_for(logging.INFO)
 
-    def open(self, unit: UnitOfWork) -> Run | Outcome:
-        """Decode the payload and find its job; an outcome if it is not a payload at all."""
+    def open(self, unit: UnitOfWork, keeper_of: Callable[[UnitOfWork], Keeper] = _nowhere) -> Run | Outcome:
+        """Decode the payload and find its job; an outcome if it is no payload at all. `keeper_of` is for its state."""
         try:
             payload = decode(unit.raw)
         except InvalidPayload as error:
@@ -124,12 +143,13 @@ class Processor:
             definition = self._registry.get(payload.job_class)
         except JobNotRegistered as error:
             return Run(unit, payload, None, problem=error)
-        return Run(unit, payload, definition, definition.is_async)
+        return Run(unit, payload, definition, definition.is_async, keeper_of)
 
     def perform(self, run: Run) -> Outcome:
         """Run a plain job in this thread."""
         payload = run.payload
-        entered = context.enter(context.Context(payload, self._stopping))
+        asked = Context(payload, self._stopping, partial(self._long_run, run))
+        entered = context.enter(asked)
         try:
             definition = self._begin(run)
             with around(self._policy.middleware, payload) as proceed:
@@ -139,6 +159,8 @@ class Processor:
                     run.runnable = definition.create(payload)
                     try:
                         run.runnable.perform(*args)
+                    except (Complete, Cancelled) as end:
+                        run.cut_short = end
                     finally:
                         end_if_forked()
         except BaseException as error:
@@ -150,7 +172,8 @@ class Processor:
     async def perform_async(self, run: Run) -> Outcome:
         """Run an `async def` job in this task."""
         payload = run.payload
-        entered = context.enter(context.Context(payload, self._stopping))
+        asked = Context(payload, self._stopping, partial(self._long_run, run))
+        entered = context.enter(asked)
         try:
             definition = self._begin(run)
             with around(self._policy.middleware, payload) as proceed:
@@ -160,6 +183,8 @@ class Processor:
                     run.runnable = definition.create(payload)
                     try:
                         await run.runnable.perform(*args)
+                    except (Complete, Cancelled) as end:
+                        run.cut_short = end
                     finally:
                         end_if_forked()
         except BaseException as error:
@@ -169,6 +194,20 @@ class Processor:
         finally:
             context.reset(entered)
         return self._done(run)
+
+    def _long_run(self, run: Run) -> LongRun:
+        payload, rhythm = run.payload, self._policy.rhythm
+        limit = run.duration("max_iteration_runtime") or rhythm.max_iteration_runtime
+        keeper = run.keeper_of(run.unit)
+        if not payload.jid:
+            log.warning(
+                "a long job without a jid: there is no name under which its state could be kept", **self._named(run)
+            )
+            keeper = NOWHERE
+        run.long_run = LongRun(
+            payload.display_class, payload.jid, keeper, self._stopping, Rhythm(rhythm.flush_interval, limit)
+        )
+        return run.long_run
 
     def _begin(self, run: Run) -> JobDefinition:
         """An unknown class ends here: it meets no middleware, as in Sidekiq."""
@@ -194,13 +233,19 @@ class Processor:
     def _done(self, run: Run) -> Outcome:
         run.elapsed = time.perf_counter() - run.started
         if self._logs_runs:
+            how = {"cut_short": str(run.cut_short)} if run.cut_short is not None else {}
             try:  # What `_write` does, without its call: every job comes by here.
-                self._log.info("done", **self._named(run), elapsed=round(run.elapsed, 3))
+                self._log.info("done", **self._named(run), elapsed=round(run.elapsed, 3), **how)
             except Exception:
                 traceback.print_exc()
         if events.subscribers:
             events.emit("job.done", unit=run.unit, elapsed=run.elapsed)
-        return DONE
+        return DONE if run.long_run is None else self._with_state(run, DONE, None)
+
+    def _with_state(self, run: Run, outcome: Outcome, error: BaseException | None) -> Outcome:
+        if run.long_run is None or not run.long_run.opened:
+            return outcome
+        return with_state(outcome, error, run.unit, run.long_run, self._clock.time())
 
     def _failed(self, run: Run, error: BaseException) -> Outcome:
         run.elapsed = time.perf_counter() - run.started
@@ -210,6 +255,7 @@ class Processor:
             raise
         except BaseException:
             outcome = self.undecided(run, error)
+        outcome = self._with_state(run, outcome, error)
         self._handle(run, outcome, error)
         self._account(run, outcome, error)
         # Its traceback holds what the job had in its hands.
@@ -260,8 +306,9 @@ class Processor:
         unit, elapsed = run.unit, run.elapsed
         named = {**self._named(run), "elapsed": round(elapsed, 3)}
         if outcome.ending is Ending.INTERRUPTED:
-            _write(log.info, "interrupted; goes back to its queue", **named)
-            events.emit("job.interrupted", unit=unit)
+            reason = reason_of(error)
+            _write(log.info, "interrupted; goes back to its queue", **named, reason=reason)
+            events.emit("job.interrupted", unit=unit, reason=reason)
             return
         if outcome.ending is Ending.DISCARDED:
             _write(log.info, "done", **named, discarded=error_message(error))

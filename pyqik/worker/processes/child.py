@@ -8,7 +8,8 @@ Its main thread, once everything is started, has these tasks:
 4. should the supervisor be gone: let the jobs be given back and end, in the middle of those that cannot be interrupted
    (what is left then is the guardian's);
 5. should a thread of the engine die, or this process have been declared dead, which only a freeze or a cut cable
-   explains: interrupt the jobs, whose outcomes nobody could write, and end.
+   explains: interrupt the jobs, whose outcomes nobody could write, and end;
+6. should this process have grown too large: end after its jobs, of which the long ones go on elsewhere.
 Started as `python -m pyqik.worker.processes.child CHANNEL BOARD STACKS`, three file descriptors.
 """
 
@@ -40,6 +41,7 @@ from pyqik.worker.processes.channel import Channel, Message
 from pyqik.worker.processes.obituary import tell_of_death
 from pyqik.worker.processes.signals import MEANINGS, SignalInbox
 from pyqik.worker.processes.stack_file import write_stacks_to
+from pyqik.worker.upkeep.heartbeat import resident_kb
 from pyqik.worker.upkeep.suspects import Death
 
 log = structlog.get_logger("pyqik")
@@ -97,6 +99,7 @@ class Child:
             if now >= next_report:
                 self._report()
                 self._look_for_lost_threads()
+                self._look_at_memory()
                 next_report = now + REPORT_INTERVAL
             until = next_report if self._deadline is None else min(next_report, self._deadline)
             self._wait(until - now)
@@ -188,6 +191,18 @@ class Child:
             log.error("a thread that runs jobs has died; this process cannot go on", slots=slots)
             self._channel.send("lost", slots=slots)
             self._ended.set()
+
+    def _look_at_memory(self) -> None:
+        """A process that has grown too large makes room for a new one; long jobs go on there."""
+        limit = self._config.max_memory
+        if limit is None or self._capsules.is_quiet:
+            return
+        megabytes = resident_kb(os.getpid()) // 1024
+        if megabytes > limit:
+            log.warning("this process has grown too large; it ends after its jobs", megabytes=megabytes, limit=limit)
+            self._capsules.free_memory()
+            self._capsules.finish()
+            self._hooks.quiet()
 
     def _report(self, patience: float = 0.0) -> None:
         if not self._channel.flush(patience):
