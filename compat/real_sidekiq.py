@@ -52,9 +52,9 @@ class RealSidekiq:
         item = {"queue": "python", "class": job_class, "args": args, **fields}
         return str(self.push("push", item=item))
 
-    def read(self, of: str, name: str | None = None) -> Any:
+    def read(self, of: str, name: str | None = None, **request: object) -> Any:
         """What Sidekiq's own API says. See compat/ruby/read.rb for what there is."""
-        return self.console.ask("read", {"of": of, "name": name})
+        return self.console.ask("read", {"of": of, "name": name, **request})
 
     def act(self, to: str, **request: object) -> None:
         """What an operator does through Sidekiq's own API. See compat/ruby/act.rb."""

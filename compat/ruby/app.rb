@@ -4,3 +4,5 @@
 require "json"
 require "sidekiq"
 require_relative "jobs"
+
+autoload :Long, "#{__dir__}/iterables" # Sidekiq 7.3 and later have them

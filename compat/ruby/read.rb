@@ -22,6 +22,7 @@ module Read
     when "work" then work
     when "metrics" then metrics(request.fetch("name"))
     when "iteration" then iteration(request.fetch("name"))
+    when "pairs" then request.fetch("cursors").map { |at| Long.pairs(request.fetch("name"), request["source"], at) }
     else raise ArgumentError, "nothing to read is called #{request["of"]}"
     end
   end
