@@ -1,34 +1,32 @@
-"""The demo: jobs as Rails enqueues them, a real `pyqik work`, a `kill -9` in the middle, and a deploy.
+"""The demo: a long import over which deploys and a `kill -9` come; then short jobs, as Rails enqueues them.
 
-Exits 0 only if the counts at the end are those that pyqik promises. Nothing that it starts outlives it.
+Exits 0 only if every result and every count is what pyqik promises. Nothing that it starts outlives it.
 """
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import json
 import os
-import secrets
 import signal
-import subprocess
+import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Final
 
 import redis
+from demo_stage import COMMAND, Stage, headline, say, sidekiq_7, sidekiq_8
 
 from pyqik.worker.processes.embedded import EmbeddedServer
 
-HERE: Final = Path(__file__).parent
-RECEIPTS: Final = 120
-REPORTS: Final = 80
+CUSTOMERS: Final = 250
+RECEIPTS: Final = 60
+REPORTS: Final = 40
 TOTAL: Final = RECEIPTS + REPORTS
-#: Seconds that `pyqik work` gives its jobs when it is told to stop, and that the demo waits for anything at most.
-TIMEOUT: Final = 2
-PATIENCE: Final = 30.0
-COMMAND: Final = f"work -r demo_jobs -q receipts -q reports --processes 2 -c 5 -t {TIMEOUT}"
 
 
 def main() -> int:
@@ -36,114 +34,199 @@ def main() -> int:
     server = EmbeddedServer()
     url = server.start()
     try:
-        with redis.Redis.from_url(url, decode_responses=True) as client, tempfile.TemporaryFile() as log:
+        with (
+            redis.Redis.from_url(url, decode_responses=True) as client,
+            tempfile.TemporaryDirectory() as folder,
+            tempfile.TemporaryFile() as log,
+            closing(sqlite3.connect(Path(folder) / "customers.sqlite3", isolation_level=None)) as database,
+        ):
             version = client.info("server").get("valkey_version", "")
             say(f"pyqik demo: Rails enqueues, Python runs. The Redis is a private Valkey {version}; there is no Ruby.")
-            enqueue(client)
-            worker = start_worker(url, log)
+            stage = Stage(client, url, Path(folder) / "customers.sqlite3", log)
             try:
-                return Demo(client, worker, log).run()
+                return run(stage, Imports(stage, Path(folder) / "customers.csv", database), ShortJobs(stage))
             finally:
-                if worker.poll() is None:
-                    worker.terminate()
-                worker.wait()
+                stage.stop_worker()
     finally:
         server.stop()
 
 
-def enqueue(client: redis.Redis) -> None:
-    """Write what Sidekiq's client writes, without any of pyqik's code."""
-    receipts = [sidekiq_7("Billing::SendReceipt", "receipts", [number], retry=5) for number in range(RECEIPTS)]
-    reports = [sidekiq_8("Reports::Build", "reports", [number, "2027-01"]) for number in range(REPORTS)]
-    troubles = [
-        sidekiq_8("Billing::Charge", "receipts", [1]),
-        sidekiq_8("Billing::Charge", "receipts", [2], retry=0),
-        sidekiq_7("Billing::Refund", "receipts", [3]),
-        '{"class":"Billing::SendReceipt","args":[4',
-    ]
-    client.sadd("queues", "receipts", "reports")
-    client.lpush("queue:receipts", *troubles, *receipts)
-    client.lpush("queue:reports", *reports)
-    headline("Rails enqueues")
-    say(
-        f"  LPUSH queue:receipts  {RECEIPTS} jobs as Sidekiq 7 writes them, and {len(troubles)} that will fail",
-        f"  LPUSH queue:reports   {REPORTS} jobs as Sidekiq 8 writes them",
-    )
+def run(stage: Stage, imports: Imports, short_jobs: ShortJobs) -> int:
+    """Run every part; the exit status."""
+    try:
+        imports.run()
+        short_jobs.run()
+        stage.stop_worker()
+    except Exception:
+        headline("The demo failed. The end of the worker's log:")
+        say(*stage.log_lines()[-20:], "")
+        raise
+    headline("Some things are not as promised:" if stage.wrong else "Everything is as promised.")
+    say(*(f"  {wrong}" for wrong in stage.wrong))
+    return 1 if stage.wrong else 0
 
 
-def start_worker(url: str, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    """A real `pyqik work`, without settings of the surroundings that are meant for another one."""
-    mine = {name: value for name, value in os.environ.items() if not name.startswith(("PYQIK_", "REDIS_", "RAILS_"))}
-    headline(f"pyqik {COMMAND}")
-    return subprocess.Popen(
-        [sys.executable, "-m", "pyqik", *COMMAND.split(), "--port", "0", "--log-format", "json"],
-        cwd=HERE,
-        env={**mine, "REDIS_URL": url},
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
+class Imports:
+    """One file, imported three times: undisturbed, over two deploys, and over a `kill -9`."""
 
+    def __init__(self, stage: Stage, path: Path, database: sqlite3.Connection) -> None:
+        self._stage = stage
+        self._path = path
+        self._database = database
 
-class Demo:
-    """What happens to the worker and its jobs, told step by step."""
+    def run(self) -> None:
+        """All three of them."""
+        self._write_file()
+        self._undisturbed()
+        self._deployed_over()
+        self._killed()
 
-    def __init__(self, client: redis.Redis, worker: subprocess.Popen[bytes], log: IO[bytes]) -> None:
-        self._redis = client
-        self._worker = worker
-        self._log = log
-        self._wrong: list[str] = []
+    def _write_file(self) -> None:
+        with self._path.open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["id", "name", "address"])
+            for number in range(CUSTOMERS):
+                rows.writerow([number, f"Zoë {number}", f"{number} High Street\nSpringfield"])
+        # Several processes write, one after the other, and nothing of it has to survive the machine.
+        self._database.execute("PRAGMA journal_mode = WAL")
 
-    def run(self) -> int:
-        """Run every step; the exit status."""
-        try:
-            self._wait_for_children()
-            self._kill_a_child()
-            self._wait_for_every_job()
-            self._show_failures()
-            self._deploy()
-        except Exception:
-            headline("The demo failed. The end of the worker's log:")
-            say(*self._log_lines()[-20:], "")
-            raise
-        headline("Some counts are not as promised:" if self._wrong else "Every count is as promised.")
-        say(*(f"  {wrong}" for wrong in self._wrong))
-        return 1 if self._wrong else 0
+    def _undisturbed(self) -> None:
+        pid = self._stage.start_worker()
+        headline(f"pyqik {COMMAND}\n  process {pid}")
+        self._push("undisturbed")
+        self._wait_until_imported("undisturbed")
+        headline(f"A long job: {CUSTOMERS} customers from a CSV file, undisturbed")
+        say(f"  {self._summary('undisturbed')}")
 
-    # The steps.
+    def _deployed_over(self) -> None:
+        headline("The same, and two deploys come: kill -TERM, and a new process")
+        jid = self._push("deployed_over")
+        for share in (1, 2):
+            self._wait_for_rows("deployed_over", CUSTOMERS * share // 3)
+            took = self._stage.stop_worker()
+            state = self._stage.redis.hgetall(f"it-{jid}")
+            done = json.loads(state["counters"])["imported"]
+            waits = self._stage.redis.llen("queue:imports")
+            self._stage.expect(waits == 1, f"{waits} imports wait after the stop")
+            say(f"  TERM: gone after {took:.2f} s, with {done} rows done; process {self._stage.start_worker()} goes on")
+        self._wait_until_imported("deployed_over")
+        say(f"  {self._summary('deployed_over')}")
+        self._compare("deployed_over", runs=3, exactly_once=True)
 
-    def _wait_for_children(self) -> None:
-        started = time.monotonic()
-        self._wait_for(lambda: len(self._children()) == 2, "two processes in Sidekiq's list of processes")
-        say(f"  two processes are on Sidekiq's Busy page after {time.monotonic() - started:.1f} s")
-
-    def _kill_a_child(self) -> None:
-        self._wait_for(lambda: self._redis.hlen("demo:finished") >= TOTAL // 4, "a quarter of the jobs")
-        victim = self._wait_for(self._busy_child, "a child in the middle of its jobs")
-        killed_at = time.monotonic()
+    def _killed(self) -> None:
+        headline("The same, and in the middle of it: kill -9")
+        self._push("killed")
+        self._wait_for_rows("killed", CUSTOMERS // 2)
+        (victim,) = self._runs("killed")
         os.kill(victim, signal.SIGKILL)
-        cut_off = len(self._in_hand(victim))
-        given_back = self._wait_for(self._given_back, "the dead child's jobs where others find them")
+        killed_at, done = time.monotonic(), self._rows("killed")
+        self._stage.wait_for(lambda: len(self._runs("killed")) > 1, "another process at the import")
         took = time.monotonic() - killed_at
-        headline(f"kill -9 {victim}")
+        say(f"  killed with {done} rows done; {took:.2f} s later process {self._runs('killed')[-1]} goes on")
+        self._wait_until_imported("killed")
+        say(f"  {self._summary('killed')}")
+        self._compare("killed", runs=2, exactly_once=False)
+
+    # What it takes.
+
+    def _push(self, table: str) -> str:
+        self._database.execute(
+            f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, name TEXT, address TEXT, writes INTEGER)",
+        )
+        job = sidekiq_8("Customers::Import", "imports", [str(self._path), table])
+        self._stage.redis.sadd("queues", "imports")
+        self._stage.redis.lpush("queue:imports", job)
+        jid: str = json.loads(job)["jid"]
+        return jid
+
+    def _wait_for_rows(self, table: str, count: int) -> None:
+        self._stage.wait_for(lambda: self._rows(table) >= count, f"{count} rows")
+
+    def _wait_until_imported(self, table: str) -> None:
+        self._stage.wait_for(lambda: self._stage.redis.exists(f"demo:imported:{table}"), "the end of the import")
+
+    def _rows(self, table: str) -> int:
+        (count,) = self._database.execute(f"SELECT count(*) FROM {table}").fetchone()
+        return int(count)
+
+    def _writes(self, table: str) -> int:
+        (count,) = self._database.execute(f"SELECT sum(writes) FROM {table}").fetchone()
+        return int(count)
+
+    def _runs(self, table: str) -> list[int]:
+        """The processes that the import has run in, in turn."""
+        return [int(pid) for pid in self._stage.redis.lrange(f"demo:runs:{table}", 0, -1)]
+
+    def _digest(self, table: str) -> str:
+        rows = self._database.execute(f"SELECT id, name, address FROM {table} ORDER BY id").fetchall()
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
+
+    def _summary(self, table: str) -> str:
+        rows, again, runs = self._rows(table), self._writes(table) - self._rows(table), len(self._runs(table))
+        digest = self._digest(table)
+        same = "" if table == "undisturbed" else ", the same" if digest == self._digest("undisturbed") else ", ANOTHER"
+        written = "each written once" if not again else f"{again} written twice, which an upsert does not mind"
+        return f"{rows} rows in {runs} run{'s' if runs > 1 else ''}, {written}; the table's digest is {digest}{same}"
+
+    def _compare(self, table: str, *, runs: int, exactly_once: bool) -> None:
+        expect, counted = self._stage.expect, int(self._stage.redis.get(f"demo:imported:{table}") or 0)
+        expect(self._digest(table) == self._digest("undisturbed"), f"the table {table} is not as if undisturbed")
+        expect(counted == CUSTOMERS, f"pyqik.counters says {counted} customers of {table}, not {CUSTOMERS}")
+        expect(len(self._runs(table)) == runs, f"{table} took {len(self._runs(table))} runs, not {runs}")
+        if exactly_once:
+            expect(self._writes(table) == CUSTOMERS, f"{self._writes(table)} rows of {table} were written")
+
+
+class ShortJobs:
+    """Jobs as Sidekiq 7 and 8 write them, some of which must fail, and a `kill -9` in the middle."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._redis = stage.redis
+        self._logged_before = 0
+
+    def run(self) -> None:
+        """Enqueue them, kill, and count."""
+        self._logged_before = len(self._stage.log_lines())
+        self._enqueue()
+        self._kill_a_child()
+        self._wait_for_every_job()
+        self._show_failures()
+
+    def _enqueue(self) -> None:
+        receipts = [sidekiq_7("Billing::SendReceipt", "receipts", [number], retry=5) for number in range(RECEIPTS)]
+        reports = [sidekiq_8("Reports::Build", "reports", [number, "2027-01"]) for number in range(REPORTS)]
+        troubles = [
+            sidekiq_8("Billing::Charge", "receipts", [1]),
+            sidekiq_8("Billing::Charge", "receipts", [2], retry=0),
+            sidekiq_7("Billing::Refund", "receipts", [3]),
+            '{"class":"Billing::SendReceipt","args":[4',
+        ]
+        self._redis.sadd("queues", "receipts", "reports")
+        self._redis.lpush("queue:receipts", *troubles, *receipts)
+        self._redis.lpush("queue:reports", *reports)
+        headline("Short jobs")
         say(
-            f"  one of the two died in the middle of {cut_off} jobs",
-            f"  {given_back} jobs were on their way to others after {took:.2f} s: each runs alone next, as any of them",
-            "  may have killed the child",
+            f"  LPUSH queue:receipts  {RECEIPTS} jobs as Sidekiq 7 writes them, and {len(troubles)} that will fail",
+            f"  LPUSH queue:reports   {REPORTS} jobs as Sidekiq 8 writes them",
         )
 
+    def _kill_a_child(self) -> None:
+        victim = self._stage.wait_for(self._busy_child, "a child in the middle of its jobs")
+        os.kill(victim, signal.SIGKILL)
+        cut_off = len(self._in_hand(victim))
+        self._stage.wait_for(self._given_back, "the dead child's jobs where others find them")
+        say(f"  kill -9 {victim}, in the middle of {cut_off} jobs")
+
     def _wait_for_every_job(self) -> None:
-        self._wait_for(lambda: self._redis.hlen("demo:finished") >= TOTAL and not self._waiting(), "every job")
+        self._stage.wait_for(lambda: self._redis.hlen("demo:finished") >= TOTAL and not self._waiting(), "every job")
         starts = [int(count) for count in self._redis.hvals("demo:started")]
         twice = sum(count > 1 for count in starts)
         finished, given_back = int(self._redis.hlen("demo:finished")), self._given_back()
-        headline("Every job ran")
-        say(
-            f"  {finished} of {TOTAL} jobs finished; {twice} of them were started twice: the kill cut them off",
-            "  (at least once is the promise, so a job should bear being run again)",
-        )
-        self._expect(finished == TOTAL, f"{finished} jobs finished, not {TOTAL}")
-        self._expect(0 < twice <= given_back, f"{twice} jobs were started twice, {given_back} were given back")
-        self._expect(max(starts) <= 2, f"a job was started {max(starts)} times")
+        say(f"  {finished} of {TOTAL} jobs finished; {twice} of them were started twice: the kill cut them off")
+        self._stage.expect(finished == TOTAL, f"{finished} jobs finished, not {TOTAL}")
+        self._stage.expect(0 < twice <= given_back, f"{twice} jobs were started twice, {given_back} were given back")
+        self._stage.expect(max(starts) <= 2, f"a job was started {max(starts)} times")
 
     def _show_failures(self) -> None:
         headline("What could not succeed is kept where Sidekiq's Web UI shows it")
@@ -152,79 +235,23 @@ class Demo:
             for raw, score in entries:
                 due = f", again in {score - time.time():.0f} s" if key == "retry" else ""
                 say(f"  {key:5}  {described(raw)}{due}")
-            self._expect(len(entries) == expected, f"{len(entries)} entries in {key}, not {expected}")
-
-    def _deploy(self) -> None:
-        job = sidekiq_8("Reports::Yearly", "reports", [7])
-        self._redis.lpush("queue:reports", job)
-        self._wait_for(lambda: self._redis.hexists("demo:in-hand", "yearly report 7"), "the yearly report")
-        told_at = time.monotonic()
-        self._worker.send_signal(signal.SIGTERM)
-        status = self._worker.wait(PATIENCE)
-        took = time.monotonic() - told_at
-        left = [str(raw) for raw in self._redis.lrange("queue:reports", 0, -1)]
-        headline("A deploy: kill -TERM while a job of one minute runs")
-        say(
-            f"  exit status {status} after {took:.1f} s ({TIMEOUT} s are granted); the job is "
-            f"{'back at the front of its queue, unchanged' if left == [job] else 'NOT in its queue'}",
-        )
-        self._expect(status == 0, f"the exit status is {status}")
-        self._expect(left == [job], f"queue:reports holds {left}")
-        self._expect(took <= TIMEOUT + 5, f"the stop took {took:.1f} seconds")
-        self._expect(not self._children(), "a process is still listed")
-
-    def _wait_for(self, condition: Callable[[], Any], what: str) -> Any:
-        """The first truthy value of `condition()`. Raises: RuntimeError if the worker ends or time runs out before."""
-        deadline = time.monotonic() + PATIENCE
-        while not (value := condition()):
-            if self._worker.poll() is not None:
-                raise RuntimeError(f"pyqik work ended with status {self._worker.returncode} before there was {what}")
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"waited {PATIENCE:g} seconds in vain for {what}")
-            time.sleep(0.01)
-        return value
+            self._stage.expect(len(entries) == expected, f"{len(entries)} entries in {key}, not {expected}")
 
     # What Redis and the log say.
-
-    def _children(self) -> list[int]:
-        return [int(str(identity).split(":")[-2]) for identity in self._redis.smembers("processes")]
 
     def _in_hand(self, pid: int) -> list[str]:
         return [str(name) for name, owner in self._redis.hgetall("demo:in-hand").items() if int(owner) == pid]
 
     def _busy_child(self) -> int | None:
-        return next((pid for pid in self._children() if len(self._in_hand(pid)) >= 3), None)
+        return next((pid for pid in self._stage.processes() if len(self._in_hand(pid)) >= 3), None)
 
     def _waiting(self) -> int:
         return int(self._redis.llen("queue:receipts") + self._redis.llen("queue:reports"))
 
     def _given_back(self) -> int:
         told = ("gave back", "runs alone next")
-        return sum(int(json.loads(line)["count"]) for line in self._log_lines() if any(text in line for text in told))
-
-    def _log_lines(self) -> list[str]:
-        # Without what follows the last newline: it may be the first half of a line.
-        return os.pread(self._log.fileno(), 10_000_000, 0).decode(errors="replace").split("\n")[:-1]
-
-    def _expect(self, fits: bool, wrong: str) -> None:
-        if not fits:
-            self._wrong.append(wrong)
-
-
-def sidekiq_7(job_class: str, queue: str, args: list[Any], retry: bool | int = True) -> str:
-    """The text that Sidekiq 7's client pushes: times are seconds."""
-    return payload(job_class, queue, args, retry, time.time())
-
-
-def sidekiq_8(job_class: str, queue: str, args: list[Any], retry: bool | int = True) -> str:
-    """The text that Sidekiq 8's client pushes: times are milliseconds."""
-    return payload(job_class, queue, args, retry, int(time.time() * 1000))
-
-
-def payload(job_class: str, queue: str, args: list[Any], retry: bool | int, now: float) -> str:
-    """A job's hash, in the order of Sidekiq's fields and as compact as Ruby writes JSON."""
-    fields = {"retry": retry, "queue": queue, "args": args, "class": job_class, "jid": secrets.token_hex(12)}
-    return json.dumps({**fields, "created_at": now, "enqueued_at": now}, separators=(",", ":"))
+        lines = self._stage.log_lines()[self._logged_before :]
+        return sum(int(json.loads(line)["count"]) for line in lines if any(text in line for text in told))
 
 
 def described(raw: str) -> str:
@@ -234,18 +261,6 @@ def described(raw: str) -> str:
     except ValueError:
         return f"not JSON, kept as it is: {raw}"
     return f"{job['class']} {job['args']}: {job['error_class']}: {job['error_message'].partition(';')[0]}"
-
-
-def headline(text: str) -> None:
-    """Begin a step."""
-    say(f"\n{text}")
-
-
-def say(*lines: str) -> None:
-    """Write lines at once, also into a pipe."""
-    for line in lines:
-        sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

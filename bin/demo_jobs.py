@@ -1,17 +1,41 @@
-"""The jobs of the demo, as an author of jobs writes them. What they count in Redis is for the demo alone."""
+"""The jobs of the demo, as an author of jobs writes them. What they leave as evidence is for the demo alone."""
 
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import redis
 
 import pyqik
+from pyqik import enumerators
 
 evidence = redis.Redis.from_url(os.environ["REDIS_URL"])
+database = sqlite3.connect(os.environ["DEMO_DATABASE"], timeout=30, isolation_level=None, check_same_thread=False)
+
+
+@pyqik.job("Customers::Import", queue="imports")
+def import_customers(path: str, table: str) -> None:
+    """A long one: rows of a file into a table."""
+    evidence.rpush(f"demo:runs:{table}", os.getpid())
+    for row in pyqik.each(enumerators.csv_rows(path), flush_interval=0.5):
+        upsert(table, row)
+        pyqik.counters["imported"] += 1
+    evidence.set(f"demo:imported:{table}", pyqik.counters["imported"])
+
+
+def upsert(table: str, row: Mapping[Any, Any]) -> None:
+    """Write a customer; `writes` counts how often that was done."""
+    time.sleep(0.01)
+    database.execute(
+        f"INSERT INTO {table} (id, name, address, writes) VALUES (:id, :name, :address, 1) "
+        "ON CONFLICT (id) DO UPDATE SET name = excluded.name, address = excluded.address, writes = writes + 1",
+        row,
+    )
 
 
 @contextmanager
@@ -37,14 +61,6 @@ def build_report(shop_id: int, month: str) -> None:
     """A longer one."""
     with witnessed(f"report {shop_id}"):
         time.sleep(0.2)
-
-
-@pyqik.job("Reports::Yearly", queue="reports")
-def build_yearly_report(shop_id: int) -> None:
-    """Much longer than a deploy can wait."""
-    with witnessed(f"yearly report {shop_id}"):
-        for _ in range(600):
-            time.sleep(0.1)
 
 
 @pyqik.job("Billing::Charge", queue="receipts")

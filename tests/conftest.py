@@ -40,7 +40,7 @@ def a_process_of_its_own(request: pytest.FixtureRequest, monkeypatch: pytest.Mon
         monkeypatch.delenv(variable)
 
     def is_no_other_tests(definition: JobDefinition) -> bool:
-        file = definition.source.rpartition("(")[2].rstrip(")")
+        file = definition.origin.rpartition("(")[2].rstrip(")")
         return file == str(request.path) or not Path(file).name.startswith("test_")
 
     with registry.restored(keep=is_no_other_tests), lifecycle.restored(), fresh_process():

@@ -14,6 +14,7 @@ import redis as redis_py
 import yaml
 
 import pyqik
+from pyqik import testing
 from pyqik.cli import main
 from pyqik.core.config.rules import RULES
 from pyqik.core.config.sources import load
@@ -32,6 +33,12 @@ IN_WORDS: Final = {"queues", "tag", "environment", "dead_timeout", "port"}
 def blocks(language: str) -> list[str]:
     """The fenced blocks of a language, in order."""
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def block(having: str) -> str:
+    """The only block of Python that has this text."""
+    (found,) = (text for text in blocks("python") if having in text)
+    return found
 
 
 def settings() -> dict[str, list[str]]:
@@ -70,7 +77,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> None:
 
 
 def test_the_job_that_rails_enqueues_is_the_one_that_python_runs(tmp_path: Path) -> None:
-    run(blocks("python")[0], tmp_path)
+    run(block("Billing::SendReceipt"), tmp_path)
 
     pushed = re.findall(r'"class" => "([\w:]+)"|^([\w:]+)\.perform', "".join(blocks("ruby")), re.MULTILINE)
     assert ["".join(names) for names in pushed] == ["Billing::SendReceipt"] * 2
@@ -78,20 +85,36 @@ def test_the_job_that_rails_enqueues_is_the_one_that_python_runs(tmp_path: Path)
 
 
 def test_jobs_can_be_declared_in_the_ways_that_are_shown(tmp_path: Path) -> None:
-    run(blocks("python")[1], tmp_path)
+    run(block("Feeds::Poll"), tmp_path)
 
     assert {"Feeds::Poll", "Images::Resize"} <= set(registry.names())
 
 
 def test_what_is_enqueued_is_where_it_is_said_to_be(tmp_path: Path, redis: redis_py.Redis) -> None:
-    run(blocks("python")[2], tmp_path)
+    run(block("Billing::Remind"), tmp_path)
 
     sizes = {"python": redis.llen("queue:python"), "critical": redis.llen("queue:critical")}
     assert (sizes, redis.zcard("schedule")) == ({"python": 1002, "critical": 1}, 2)
 
 
+def test_long_jobs_can_be_written_as_shown(tmp_path: Path) -> None:
+    table = tmp_path / "customers.csv"
+    table.write_text("id\n1\n2\n3\n", "utf-8")
+
+    names = run(block("Customers::Import"), tmp_path)
+
+    imported = testing.perform(names["import_customers"], str(table), interrupt_after=2)
+    assert (imported.counters, imported.again().counters) == ({"imported": 2}, {"imported": 3})
+    for job, argument in (("rebuild_report", 3), ("BackfillSlugs", [1, 2, 3])):
+        assert testing.perform(names[job], argument, interrupt_after=2).again().completed
+
+
+def test_a_long_job_can_be_tested_as_shown(tmp_path: Path) -> None:
+    run(block("send_reminders"), tmp_path)["test_a_deploy_costs_no_reminder"]()
+
+
 def test_middleware_handlers_and_hooks_are_declared_as_shown(tmp_path: Path) -> None:
-    names = run(blocks("python")[3], tmp_path)
+    names = run(block("def with_locale"), tmp_path)
 
     config = configured()
     assert config is not None
@@ -102,7 +125,7 @@ def test_middleware_handlers_and_hooks_are_declared_as_shown(tmp_path: Path) -> 
 
 
 def test_middleware_for_databases_is_configured_as_shown(tmp_path: Path) -> None:
-    names = run(blocks("python")[5], tmp_path)
+    names = run(block("sqlalchemy_sessions"), tmp_path)
 
     config = configured()
     assert config is not None
@@ -115,20 +138,20 @@ def test_middleware_for_databases_is_configured_as_shown(tmp_path: Path) -> None
 def test_redis_is_read_as_shown(tmp_path: Path, redis: redis_py.Redis, capsys: pytest.CaptureFixture[str]) -> None:
     redis.zadd("retry", {'{"class":"Billing::Remind","error_class":"Timeout::Error","queue":"python"}': 1})
 
-    run(blocks("python")[4], tmp_path)
+    run(block("pyqik.api"), tmp_path)
 
     assert (redis.zcard("retry"), redis.llen("queue:python")) == (0, 1)
     assert capsys.readouterr().out == "0 {}\n"
 
 
 def test_a_job_that_may_hang_is_declared_as_shown(tmp_path: Path) -> None:
-    run(blocks("python")[6], tmp_path)
+    run(block("Reports::Render"), tmp_path)
 
     assert registry.get("Reports::Render").options["stuck_after"] == 3600
 
 
 def test_every_python_block_has_a_test() -> None:
-    assert len(blocks("python")) == 7
+    assert len(blocks("python")) == 9
 
 
 def test_each_field_of_another_gem_that_is_told_of_is_tested() -> None:
