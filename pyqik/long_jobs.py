@@ -122,7 +122,7 @@ From job-iteration
 ==================
 `each_iteration` and `build_enumerator` are the same idea, with one difference: job-iteration's cursor names the last
 item that is *done*, this one the item that comes *next*, as Sidekiq's. A generator of your own opens at its cursor
-and gives that item first.
+and gives that item first; one that leaves it out, once resumed, is named by a warning in the log.
 
 * `enumerator_builder.active_record_on_records` is `sql_rows`, `..._on_batches` is `sql_batches`, `csv_on_batches` is
   `csv_batches`, `nested` is `nested`, `throttle` is `limit`.

@@ -260,6 +260,7 @@ class IterableJob(Job, abstract=True):
             slot.use_codec(source.codec)
             return opened(source, slot)
         if hasattr(source, "__next__") or hasattr(source, "__anext__"):
+            slot.is_own = True
             return source
         raise InvalidJob(
             f"build_enumerator of {type(self).__qualname__} returned {type(source).__name__}; return a source of "

@@ -76,6 +76,11 @@ class Each(Generic[T]):
                 "each() was given a generator, which cannot be opened in the middle; give it the function itself, "
                 "which takes a cursor, or a source of pyqik.enumerators"
             )
+        if not isinstance(source, Source) and not callable(source):
+            raise PyqikError(
+                f"each() was given a {type(source).__name__}, whose items have no cursors; give it "
+                "pyqik.enumerators.array(...), or a function that takes a cursor and yields pairs of item and cursor"
+            )
         self._source = source
         self._name = name
         self._version = version
@@ -112,6 +117,7 @@ def opened(source: Any, slot: Slot[Any]) -> Any:
     """The pairs of `source` from where the slot says."""
     saved = slot.saved()
     if not isinstance(source, Source):
+        slot.is_own = True
         return source(saved)
     slot.one_by_one = source.one_by_one
     if saved is None or slot.bookmark is None:
@@ -130,10 +136,12 @@ def walk(run: LongRun, slot: Slot[Any], pairs: Iterator[tuple[T, Any]]) -> Gener
             if run.attention:
                 at_boundary = True
                 slot.check(run.name)
+                slot.look_where_it_begins(run.name)
                 run.attend()
                 at_boundary = False
             yield item
             run.items += 1
+        slot.look_where_it_begins(run.name)
         slot.done = True
         run.save().wait()
     except GeneratorExit:
@@ -145,7 +153,7 @@ def walk(run: LongRun, slot: Slot[Any], pairs: Iterator[tuple[T, Any]]) -> Gener
         raise
     except Exception as error:
         if not at_boundary:
-            _source_failed(slot, error)
+            _source_failed(run, slot, error)
         raise
     finally:
         slot.close()
@@ -186,10 +194,11 @@ class AsyncWalk(Generic[T]):
             await self._finish(run)
             raise
         except Exception as error:
-            _source_failed(slot, error)
+            _source_failed(run, slot, error)
             raise
         if run.attention:
             slot.check(run.name)
+            slot.look_where_it_begins(run.name)
             await run.aattend()
         return item
 
@@ -228,6 +237,7 @@ class AsyncWalk(Generic[T]):
 
     async def _finish(self, run: LongRun) -> None:
         self._over = True
+        self._slot.look_where_it_begins(run.name)
         self._slot.done = True
         self._close()
         await run.save().arrival()
@@ -254,8 +264,14 @@ def _is_dropped_by(frame: FrameType, iterating: int) -> bool:
     return id(frame) == iterating and frame.f_code.co_code[frame.f_lasti] in _DROPS
 
 
-def _source_failed(slot: Slot[Any], error: Exception) -> None:
+def _source_failed(run: LongRun, slot: Slot[Any], error: Exception) -> None:
     """Asked for the next item, the source has raised: the one at the cursor is done, and the next one is not known."""
+    trace = error.__traceback__
+    if isinstance(error, (TypeError, ValueError)) and "unpack" in str(error) and trace and trace.tb_next is None:
+        # Raised by the loop itself: `item, cursor = ...`.
+        raise PyqikError(
+            f"a loop of {run.name} goes over a generator that does not yield pairs of item and cursor ({error})"
+        ) from None
     if isinstance(error, Throttled):
         slot.cursor = error.cursor
     elif slot.cursor is not None:

@@ -6,12 +6,16 @@ from collections.abc import AsyncIterator, Iterable
 from itertools import chain
 from typing import Generic, TypeVar
 
+import structlog
+
 from pyqik.core.errors import InvalidCursor
 from pyqik.jobs.source import Bookmark, Bookmarking, Codec
 from pyqik.wire.iteration import Loop, decode_cursor, encode_cursor
 
 T = TypeVar("T")
 C = TypeVar("C")
+
+log = structlog.get_logger("pyqik")
 
 
 class Slot(Generic[C]):
@@ -25,6 +29,7 @@ class Slot(Generic[C]):
         "bookmark",
         "cursor",
         "done",
+        "is_own",
         "left",
         "one_by_one",
         "pairs",
@@ -46,6 +51,8 @@ class Slot(Generic[C]):
         self.left = False
         #: Whether the source says so of its cursors.
         self.one_by_one = False
+        #: Whether a generator of the job's own gives the items, and has not shown yet where it begins.
+        self.is_own = False
         #: What gives the items, for its bookmarks; None before and after.
         self.pairs: object = None
 
@@ -90,6 +97,18 @@ class Slot(Generic[C]):
     def check(self, what: str) -> None:
         """Raises: InvalidCursor if the cursor of the job `what` could not be written down."""
         self._encoded(self.cursor, what)
+
+    def look_where_it_begins(self, what: str) -> None:
+        """Warn if a generator that the job `what` has written itself was resumed, and left the item out that was to
+        come next: as it would if its cursors named the last item that is done. No item may be lost in silence.
+        """
+        if self.is_own and self._text is not None and (self.cursor is None or self.cursor != self.saved()):
+            log.warning(
+                "resumed, a generator did not begin at the cursor that was saved: either the item there is gone, or it "
+                "was left out and is lost (a cursor is that of the item that comes next, and is to be given again)",
+                **{"class": what},
+            )
+        self.is_own = False
 
     def written(self, what: str) -> Loop:
         """What is written of it. Raises: InvalidCursor."""

@@ -156,6 +156,26 @@ def test_an_on_stop_that_fails_in_an_interrupted_run_is_logged(run: Runs) -> Non
     ]
 
 
+@pytest.mark.parametrize(("first", "lines"), [(0, 0), (1, 1)], ids=["at the cursor", "after it"])
+def test_a_generator_that_leaves_out_the_item_at_its_cursor_is_warned_of(run: Runs, first: int, lines: int) -> None:
+    def after(self: Any, *args: Any, cursor: int | None) -> Iterator[tuple[str, int]]:
+        begin = 0 if cursor is None else cursor + first
+        return zip(ITEMS[begin:], range(begin, 3), strict=True)
+
+    async def after_async(self: Any, *args: Any, cursor: int | None) -> Iterator[tuple[str, int]]:
+        return after(self, *args, cursor=cursor)
+
+    run.job.build_enumerator = after_async if run.asynchronous else after  # type: ignore[method-assign]
+    run(stop_after=1)
+
+    with capture_logs() as logged:
+        assert run() is None
+
+    assert [line["event"].split(":")[0] for line in logged] == [
+        "resumed, a generator did not begin at the cursor that was saved"
+    ] * lines
+
+
 def test_a_cancelled_job(run: Runs) -> None:
     run(stop_after=1)
     run.kept.hash[b"cancelled"] = b"1795320000"

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 import pyqik
 from pyqik import enumerators
@@ -403,6 +404,91 @@ def test_a_generator_is_refused_as_it_cannot_be_opened_in_the_middle() -> None:
         pyqik.each((x, x) for x in ITEMS)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("items", [range(5), [1, 2], "text", {"a": 1}, 5, None])
+def test_what_has_no_cursors_is_refused_by_name(items: Any) -> None:
+    with pytest.raises(PyqikError, match=rf"was given a {type(items).__name__}, .* pyqik\.enumerators\.array"):
+        pyqik.each(items)
+
+
+@pytest.mark.parametrize("pair", [7, (7,), (7, 7, 7)])
+def test_a_generator_of_something_else_than_pairs_is_refused(pair: Any) -> None:
+    kept, done = Kept(), list[Any]()
+
+    def items(cursor: int | None) -> Iterator[Any]:
+        yield pair
+
+    async def items_async(cursor: int | None) -> AsyncIterator[Any]:
+        yield pair
+
+    def job() -> None:
+        done.extend(pyqik.each(items))
+
+    async def job_async() -> None:
+        done.extend([item async for item in pyqik.each(items_async)])
+
+    for ended in (kept.run(job), kept.run_async(job_async)):
+        assert isinstance(ended, PyqikError)
+        assert "a loop of Long goes over a generator that does not yield pairs of item and cursor" in str(ended)
+    assert done == []
+
+
+def test_an_error_of_a_generator_itself_is_left_as_it_is() -> None:
+    kept = Kept()
+
+    def items(cursor: int | None) -> Iterator[tuple[int, int]]:
+        one, two = [1, 2, 3]  # too many values to unpack
+        yield one, two
+
+    def job() -> None:
+        for _ in pyqik.each(items):
+            pass
+
+    assert type(kept.run(job)) is ValueError
+
+
+@pytest.mark.parametrize("stop_after", [1, 4])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_generator_whose_cursors_name_what_is_done_is_warned_of(stop_after: int, is_async: bool) -> None:
+    kept, done = Kept(), list[Any]()
+
+    def after(cursor: int | None) -> Iterator[tuple[int, int]]:
+        for number in range(0 if cursor is None else cursor + 1, 5):
+            yield number, number
+
+    def job() -> None:
+        done.extend(pyqik.each(after))
+
+    async def job_async() -> None:
+        async for item in pyqik.each(after):
+            done.append(item)
+
+    def run(**how: Any) -> BaseException | None:
+        return kept.run_async(job_async, **how) if is_async else kept.run(job, **how)
+
+    with capture_logs() as lines:
+        assert isinstance(run(stop_after=stop_after), Interrupted)
+        assert lines == []
+        assert run() is None
+
+    [line] = lines
+    assert "either the item there is gone, or it was left out and is lost" in line["event"]
+    assert (line["class"], line["log_level"]) == ("Long", "warning")
+
+
+def test_a_source_of_the_enumerators_is_not_doubted() -> None:
+    """It is known to give the item after one that is gone."""
+    kept = Kept(c="2", loops='{"": {"cursor": 2}}')
+
+    class Gone(enumerators.array(ITEMS).__class__):  # type: ignore[misc]  # the class is private
+        def open(self, cursor: int | None = None) -> Iterator[tuple[int, int]]:
+            return iter([(13, 3)])
+
+    with capture_logs() as lines:
+        assert kept.run(lambda: list(pyqik.each(Gone(ITEMS)))) is None
+
+    assert lines == []
+
+
 def test_an_asynchronous_generator_function_is_a_source() -> None:
     kept, done = Kept(), list[Any]()
 
@@ -414,9 +500,11 @@ def test_an_asynchronous_generator_function_is_a_source() -> None:
         async for item in pyqik.each(pairs):
             done.append(item)
 
-    kept.run_async(job, stop_after=2)
-    assert kept.run_async(job) is None
+    with capture_logs() as lines:
+        kept.run_async(job, stop_after=2)
+        assert kept.run_async(job) is None
     assert done == [0, 1, 2, 3, 4]
+    assert lines == []
 
 
 def test_a_million_items_need_no_memory() -> None:
