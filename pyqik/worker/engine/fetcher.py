@@ -254,7 +254,7 @@ class Fetcher:
             # Only then: the landing lists of a queue that is not named are left alone.
             queues = [name for name in queues if name not in stuck]
         endings = [(unit, place) for unit, place in self._unsettled.items() if unit.token]
-        if any(place is FRONT for _, place in endings):
+        if any(place.verb == FRONT.verb for _, place in endings):
             # Each goes before the one that went before it, so the newest is moved first.
             endings.sort(key=lambda ending: ending[0].order, reverse=True)
         states = self._runners.states.requests()

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import redis as redis_py
 import pyqik
 from pyqik import enumerators
 from pyqik.core.config import Config
+from pyqik.core.events import events
 from pyqik.wire.schedule import promote
 from pyqik.worker.launcher import Launcher
 from tests.redis.worker.engine import Book, listening, payload, push, running, waiting
@@ -343,6 +345,45 @@ def test_two_stops_in_a_row_send_a_job_to_the_back(
 
     assert waiting(redis, "a") == [2, 3, 1]
     assert len(json.loads(redis.hget(STATE, "stops") or b"")) == 2
+
+
+def test_jobs_that_are_interrupted_together_go_back_in_their_order(
+    redis: redis_py.Redis, redis_url: str, book: Book
+) -> None:
+    gates = [threading.Event() for _ in range(6)]
+    arrived = threading.Semaphore(0)
+    is_settling, ended = threading.Event(), threading.Event()
+
+    @pyqik.job("Short")
+    def short(number: int) -> None:
+        arrived.release()
+        assert gates[number].wait(20)
+
+    @pyqik.job("Long")
+    def long(number: int) -> None:
+        for _ in pyqik.each(enumerators.array(ITEMS)):
+            arrived.release()
+            assert gates[number].wait(20)
+
+    def hold_up_the_fetcher(**_: object) -> None:
+        is_settling.set()
+        ended.wait(20)
+
+    push(redis, "a", [0], "Short")
+    push(redis, "a", range(1, 6), "Long")
+    with running(redis_url, "a", concurrency=6) as launcher, ExitStack() as stack:
+        for _ in gates:
+            assert arrived.acquire(timeout=15)
+        launcher.quiet()
+        stack.callback(events.subscribe("job.settled", hold_up_the_fetcher))
+        gates[0].set()
+        assert is_settling.wait(15)
+        for number in range(1, 6):
+            gates[number].set()
+            book.wait_for("job.interrupted", number)
+        ended.set()
+
+    assert waiting(redis, "a") == [1, 2, 3, 4, 5]
 
 
 def test_a_job_that_did_no_item_goes_to_the_back(
