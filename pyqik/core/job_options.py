@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
-#: Seconds; Sidekiq refuses a longer `retry_for`, which is more likely a point in time than a duration.
-LONGEST_RETRY_FOR: Final = 1_000_000_000
-
-#: Seconds; what is longer is more likely a mistake than a duration.
+#: Seconds; what is longer is more likely a point in time than a duration: Sidekiq refuses a longer `retry_for`.
 LONGEST_DURATION: Final = 1_000_000_000
 
 #: Fields that belong to the client or the worker; an option of that name would be overwritten or break a reader.
@@ -45,6 +42,11 @@ def is_plain(value: object) -> bool:
     return value is None or kind is bool or (isinstance(value, int) and kind is int and -(2**63) <= value < 2**64)
 
 
+def is_duration(value: object) -> TypeGuard[int | float]:
+    """Whether an option that is a number of seconds may hold `value`."""
+    return type(value) in (int, float) and 0 < value <= LONGEST_DURATION  # type: ignore[operator]  # a number by now
+
+
 def _queue(value: object) -> str | None:
     if type(value) is str and value:
         return None
@@ -59,21 +61,19 @@ def _retry(value: object) -> str | None:
 
 
 def _retry_for(value: object) -> str | None:
-    if type(value) in (int, float) and 0 < value <= LONGEST_RETRY_FOR:  # type: ignore[operator]  # a number by now
-        return None
-    return f"write a duration in seconds, at most {LONGEST_RETRY_FOR:,}"
+    return None if is_duration(value) else f"write a duration in seconds, at most {LONGEST_DURATION:,}"
 
 
 def _stuck_after(value: object) -> str | None:
-    if type(value) in (int, float) and 0 < value <= LONGEST_DURATION:  # type: ignore[operator]  # likewise
-        return None
-    return f"write the seconds after which its process is killed, at most {LONGEST_DURATION:,}, or leave it out"
+    return None if is_duration(value) else _seconds_after_which("its process is killed")
 
 
 def _max_iteration_runtime(value: object) -> str | None:
-    if type(value) in (int, float) and 0 < value <= LONGEST_DURATION:  # type: ignore[operator]  # likewise
-        return None
-    return f"write the seconds after which it lets others go first, at most {LONGEST_DURATION:,}, or leave it out"
+    return None if is_duration(value) else _seconds_after_which("it lets others go first")
+
+
+def _seconds_after_which(what: str) -> str:
+    return f"write the seconds after which {what}, at most {LONGEST_DURATION:,}, or leave it out"
 
 
 def _flag(value: object) -> str | None:

@@ -27,6 +27,7 @@ from pyqik.core.errors import (
     PoisonPill,
     RetryIn,
 )
+from pyqik.core.job_options import LONGEST_DURATION
 from pyqik.jobs.definition import DISCARD, KILL, RetryDecision
 from pyqik.wire import keys
 from pyqik.wire.broker import BACK, FRONT, GONE, Place, UnitOfWork
@@ -34,8 +35,6 @@ from pyqik.wire.payload import COUNT_LIMIT, Payload, dead_entry, decode, patch, 
 
 #: Characters of an error message that are stored, as in Sidekiq.
 MESSAGE_LIMIT: Final = 10_000
-#: Seconds: Sidekiq's client refuses a longer `retry_for`.
-RETRY_FOR_LIMIT: Final = 1_000_000_000
 #: The back-off of later retries is that of this one, 10 years: a payload may claim any count.
 BACKOFF_LIMIT: Final = 133
 #: Seconds: Redis refuses a time that is not a number, and the Web UI's page fails on an infinite one.
@@ -253,7 +252,7 @@ class _Failure:
         """`retry_for` excludes `retry`, as since Sidekiq 8.1; the first failure of `retry: 0` is its last."""
         window = self.payload.get("retry_for")
         if isinstance(window, (int, float)) and not isinstance(window, bool) and window > 0:
-            return self.failed_at + min(window, RETRY_FOR_LIMIT) < self.now
+            return self.failed_at + min(window, LONGEST_DURATION) < self.now
         return self.count >= (max_retries if self.retry is True or self.retry is False else self.retry)
 
     def died(self, *, exhausted: bool, keep: bool) -> Outcome:

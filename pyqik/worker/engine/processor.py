@@ -20,7 +20,7 @@ import structlog
 from pyqik.core.clock import Clock
 from pyqik.core.errors import Cancelled, Complete, Interruption, InvalidPayload, JobNotRegistered, Shutdown
 from pyqik.core.events import events
-from pyqik.core.job_options import LONGEST_DURATION
+from pyqik.core.job_options import is_duration
 from pyqik.jobs import context
 from pyqik.jobs.context import Context
 from pyqik.jobs.definition import JobDefinition, Runnable
@@ -81,24 +81,21 @@ class Run:
     #: Its end has been collected: whatever reports it again says nothing new.
     over: bool = False
 
-    @property
-    def _stuck_after(self) -> float:
-        """Seconds after which the supervisor kills this process for the job's sake; 0 for never."""
-        return self.duration("stuck_after") or 0.0
-
     def duration(self, option: str) -> float | None:
         """The seconds that `option` says, in the payload or of the job; None if neither says any."""
         value = self.payload.get(option)
         if value is None and self.definition is not None:
             value = self.definition.options.get(option)
+        if value is None:
+            return None
         # Ruby may have written anything.
-        return float(value) if type(value) in (int, float) and 0 < value <= LONGEST_DURATION else None
+        return float(value) if is_duration(value) else None
 
     def enter(self, board: Board, slot: int) -> None:
         """Start: the board shows it in `slot`. The token of a landed unit may come from another thread meanwhile."""
         token = self.unit.token
         self.started, self.started_at = time.perf_counter(), time.time()
-        board.enter(slot, token, self.started_at, self._stuck_after)
+        board.enter(slot, token, self.started_at, self.duration("stuck_after") or 0.0)
         self.unit.slot = slot
         if not token and self.unit.token:
             board.name(slot, self.unit.token)

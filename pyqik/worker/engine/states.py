@@ -14,7 +14,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -26,7 +26,6 @@ from pyqik.wire.broker import BACK, FRONT, Place, UnitOfWork
 from pyqik.wire.iteration import Fields, StateReply
 
 log = structlog.get_logger("pyqik")
-
 
 #: Interrupted jobs that one capsule puts to the front of their queues at most, if half of its slots are fewer.
 FRONT_LIMIT: Final = 10
@@ -54,7 +53,7 @@ class _Watched:
     unit: UnitOfWork
     since: float
     items: int = 0
-    warned: bool = field(default=False)
+    warned: bool = False
 
 
 class States:
