@@ -23,7 +23,7 @@ class StateHash:
         """Write these fields, unless another run has opened it since."""
         if self.fields.get(b"owner") != owner:
             return StateReply.read([b"lost"])
-        self._write(fields)
+        write_fields(self.fields, fields)
         return StateReply.read([b"ok", self.fields.get(b"cancelled", b"")])
 
     def settle(self, owner: bytes, end: StateEnd | None) -> None:
@@ -33,7 +33,7 @@ class StateHash:
         if end.fields is None:
             self.fields.clear()
             return
-        self._write(end.fields)
+        write_fields(self.fields, end.fields)
         self.fields.pop(b"owner", None)
 
     def cancel(self, now: float) -> None:
@@ -48,9 +48,11 @@ class StateHash:
         for name, value in fields.items():
             self.fields.setdefault(name, value)
 
-    def _write(self, fields: Fields) -> None:
-        for name, value in fields:
-            if value:
-                self.fields[name.encode()] = value
-            else:
-                self.fields.pop(name.encode(), None)
+
+def write_fields(state: dict[bytes, bytes], fields: Fields) -> None:
+    """Write `fields` into a hash; an empty value removes the field."""
+    for name, value in fields:
+        if value:
+            state[name.encode()] = value
+        else:
+            state.pop(name.encode(), None)

@@ -12,6 +12,7 @@ from pyqik.jobs import context
 from pyqik.jobs.answer import Answer
 from pyqik.jobs.context import Context
 from pyqik.jobs.long_run import LongRun, Rhythm
+from pyqik.testing.state_hash import write_fields
 from pyqik.wire.iteration import Fields, StateReply
 from pyqik.wire.payload import Payload
 
@@ -32,17 +33,9 @@ class Kept:
         return self._answered(StateReply(self.verdict, dict(self.hash)), run)
 
     def save(self, run: LongRun, fields: Fields) -> Answer:
-        self.write(fields)
+        write_fields(self.hash, fields)
         self.writes.append(self.texts)
         return self._answered(StateReply(self.verdict, cancelled=b"cancelled" in self.hash), run)
-
-    def write(self, fields: Fields) -> None:
-        """As the script does it."""
-        for name, value in fields:
-            if value:
-                self.hash[name.encode()] = value
-            else:
-                self.hash.pop(name.encode(), None)
 
     @property
     def texts(self) -> dict[str, str]:
@@ -86,7 +79,7 @@ class Kept:
         assert self.last_run is not None
         if self.last_run.opened:
             with suppress(InvalidCursor):
-                self.write(self.last_run.last_fields(1000.0, stopped=isinstance(error, Interruption)))
+                write_fields(self.hash, self.last_run.last_fields(1000.0, stopped=isinstance(error, Interruption)))
         return error
 
     def _answered(self, reply: StateReply, run: LongRun) -> Answer:
