@@ -7,8 +7,7 @@ from typing import Any, Final, TypeVar
 
 from pyqik.enumerators.sql_cursors import SavedCursor, SqlCursors
 from pyqik.jobs import context
-from pyqik.jobs.source import Bookmark, Bookmarking, Source, Throttled
-from pyqik.wire.iteration import decode_cursor, encode_cursor
+from pyqik.jobs.source import Bookmark, Bookmarking, Source, Throttled, cursor_of, cursor_text
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -36,7 +35,8 @@ def exactly_once(
     is none (see `SqlCursors`). It keeps a row for each job and `name`, which is needed for as long as the job may be
     run again: remove rows of the last month but one from time to time. A second loop of a job needs another `name`.
 
-    Raises, in the loop: CursorTaken; what the driver raises; ValueError for a connection in autocommit mode.
+    Raises, in the loop: CursorTaken; InvalidCursor for a committed cursor that the codec cannot read; what the driver
+    raises; ValueError for a connection in autocommit mode.
     """
     return _ExactlyOnce(source, connection, table, create, name)
 
@@ -73,14 +73,12 @@ class _ExactlyOnce(Source[T, C]):
         return _Transactions(self, open_at, cursors, self._connection, jid, self._name, saved)
 
     def decoded(self, text: str) -> C:
-        """The cursor that a JSON text stands for."""
-        value: C = decode_cursor(text.encode())
-        return value if self.codec is None else self.codec.decode(value)
+        """The cursor that a JSON text stands for. Raises: InvalidCursor."""
+        return cursor_of(text.encode(), self.codec)
 
     def encoded(self, cursor: C) -> str:
         """The JSON text of a cursor. Raises: InvalidCursor."""
-        value = cursor if self.codec is None else self.codec.encode(cursor)
-        return encode_cursor(value, "the loop").decode()
+        return cursor_text(cursor, self.codec, "the loop").decode()
 
 
 class _Transactions(Iterator[tuple[T, C]]):

@@ -8,9 +8,8 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from pyqik.core.errors import InvalidCursor
-from pyqik.jobs.source import Bookmark, Bookmarking, Codec
-from pyqik.wire.iteration import Loop, decode_cursor, encode_cursor
+from pyqik.jobs.source import Bookmark, Bookmarking, Codec, cursor_of, cursor_text
+from pyqik.wire.iteration import Loop
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -58,15 +57,7 @@ class Slot(Generic[C]):
 
     def saved(self) -> C | None:
         """The cursor that an earlier run, or `put`, has left. Raises: InvalidCursor if the codec cannot read it."""
-        if self._text is None:
-            return None
-        value: C = decode_cursor(self._text)
-        if self._codec is None:
-            return value
-        try:
-            return self._codec.decode(value)
-        except Exception as error:
-            raise InvalidCursor(f"the saved cursor {value!r} does not fit its codec: {error}") from error
+        return None if self._text is None else cursor_of(self._text, self._codec)
 
     def use_codec(self, codec: Codec[C] | None) -> None:
         """Use `codec`, unless there is one already."""
@@ -138,4 +129,4 @@ class Slot(Generic[C]):
             self.bookmark = self.pairs.bookmark()
 
     def _encoded(self, cursor: C | None, what: str) -> bytes:
-        return encode_cursor(cursor if self._codec is None or cursor is None else self._codec.encode(cursor), what)
+        return cursor_text(cursor, self._codec, what)

@@ -12,7 +12,8 @@ from decimal import Decimal
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 from uuid import UUID
 
-from pyqik.core.errors import ContinueIn
+from pyqik.core.errors import ContinueIn, InvalidCursor
+from pyqik.wire.iteration import decode_cursor, encode_cursor
 
 Item_co = TypeVar("Item_co", covariant=True)
 C = TypeVar("C")
@@ -72,6 +73,22 @@ class Codec(Generic[T]):
 
     encode: Callable[[T], Any]
     decode: Callable[[Any], T]
+
+
+def cursor_text(cursor: T | None, codec: Codec[T] | None, what: str) -> bytes:
+    """The JSON text of a cursor. Raises: InvalidCursor, naming `what`, if it would not come back as it was."""
+    return encode_cursor(cursor if codec is None or cursor is None else codec.encode(cursor), what)
+
+
+def cursor_of(text: bytes, codec: Codec[T] | None) -> T:
+    """The cursor that such a text stands for. Raises: InvalidCursor if the codec cannot read it."""
+    value: T = decode_cursor(text)
+    if codec is None:
+        return value
+    try:
+        return codec.decode(value)
+    except Exception as error:
+        raise InvalidCursor(f"the saved cursor {value!r} does not fit its codec: {error}") from error
 
 
 DATE: Final[Codec[date]] = Codec(date.isoformat, date.fromisoformat)

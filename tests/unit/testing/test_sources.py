@@ -13,6 +13,7 @@ import pytest
 
 import pyqik
 from pyqik import enumerators, testing
+from pyqik.core.errors import InvalidCursor
 
 #: Makes a source, or what else `each` takes, in a directory that has the files.
 Makes = Callable[[Path], Any]
@@ -166,3 +167,23 @@ def test_what_is_done_exactly_once_is_done_once_after_a_crash_too(files: Path) -
 
     assert len(told) > 10
     assert {story: items for story, items in told.items() if items != [1, 2, 3, 4, 5]} == {}
+
+
+def test_a_cursor_in_the_database_that_the_codec_cannot_read_is_named(files: Path) -> None:
+    class Numbers(pyqik.Source[int, Any]):
+        def open(self, cursor: Any = None) -> Iterator[tuple[int, Any]]:
+            return ((number, number) for number in range(cursor or 0, 5))
+
+    numbers = Numbers()
+
+    @pyqik.job
+    def writes() -> None:
+        with closing(database(files)()) as connection:
+            for _ in pyqik.each(enumerators.exactly_once(numbers, connection, create=True)):
+                pass
+
+    killed = testing.perform(writes, crash_after=3)
+    numbers.codec = enumerators.DATE
+
+    with pytest.raises(InvalidCursor, match="the saved cursor 3 does not fit its codec"):
+        killed.again().or_raise()
