@@ -92,7 +92,7 @@ class LongJob:
     @property
     def added(self) -> dict[str, str]:
         """What Python has added to Ruby's own fields."""
-        return {name: value for name, value in self.state.items() if name not in ("ex", "c", "rt")}
+        return {name: value for name, value in self.state.items() if name not in ("ex", "c", "rt", "items")}
 
     @property
     def begun(self) -> int:

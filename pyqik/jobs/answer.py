@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from pyqik.wire.iteration import StateReply
+from pyqik.wire.state_requests import StateReply
 
 
 class Answer:

@@ -12,56 +12,48 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
 
 from pyqik.core.errors import Cancelled, Interrupted, InvalidCursor, PyqikError, Reason, Shutdown
 from pyqik.jobs.answer import Answer
+from pyqik.jobs.beside import Besides, Content
 from pyqik.jobs.counters import Counters
 from pyqik.jobs.slot import Slot
 from pyqik.jobs.source import Codec
 from pyqik.wire import keys
 from pyqik.wire.iteration import (
-    DEPLOY,
     UNNAMED,
-    Fields,
     Loop,
     State,
-    StateReply,
     decode_cursor,
     encode_cursor,
     read_state,
     write_state,
 )
+from pyqik.wire.state_requests import DEPLOY, Fields, HashWrite, Open, Question, Read, Save, StateReply, Writes
+
+T = TypeVar("T", bound=Content)
 
 #: Seconds after which a job is offered again that is left to a younger process.
 HANDOVER: Final = 2.0
 
 
 class Keeper(Protocol):
-    """Whoever writes down the state of one run. Both return at once."""
+    """Whoever keeps the state of one run."""
 
-    def open(self, run: LongRun) -> Answer:
-        """Read the state, and own it from now on. The keeper also looks after the run's `due` until it ends."""
-        ...
-
-    def save(self, run: LongRun, fields: Fields) -> Answer:
-        """Write these fields, after everything that was asked before."""
+    def ask(self, run: LongRun, question: Question, answer: Answer) -> None:
+        """Have Redis answer, after everything that was asked before; returns at once. The keeper looks after the run's
+        `due` from its first question until it ends.
+        """
         ...
 
 
 class _Nowhere:
     """Keeps nothing: for a job that is called like any function."""
 
-    def open(self, run: LongRun) -> Answer:
-        return self._done()
-
-    def save(self, run: LongRun, fields: Fields) -> Answer:
-        return self._done()
-
-    def _done(self) -> Answer:
-        answer = Answer()
+    def ask(self, run: LongRun, question: Question, answer: Answer) -> None:
         answer.give(StateReply("ok"))
-        return answer
 
 
 NOWHERE: Final = _Nowhere()
@@ -87,6 +79,7 @@ class LongRun:
         rhythm: Rhythm = Rhythm(),
     ) -> None:
         self.name: Final = name
+        self.jid: Final = jid
         self.key: Final = keys.iteration(jid)
         #: Seconds between two writes of the state.
         self.flush_interval = rhythm.flush_interval
@@ -107,6 +100,7 @@ class LongRun:
         self._stopping = stopping
         self._rhythm = rhythm
         self._state = State()
+        self._besides = Besides()
         self._opened = False
         self._slots: dict[str, Slot[Any]] = {}
         #: The names of those that belong to checkpoints, not to loops.
@@ -130,6 +124,11 @@ class LongRun:
         return self._state.executions > 0
 
     @property
+    def all_items(self) -> int:
+        """How many items all of the job's runs have done."""
+        return self._state.items + self.items
+
+    @property
     def executions(self) -> int:
         """How many runs have begun, this one included."""
         return self._state.executions + 1
@@ -140,29 +139,79 @@ class LongRun:
         Raises: InvalidCursor; Shutdown if the job has meanwhile become somebody else's, Interrupted if it should.
         """
         if not self._opened:
-            self._read(self._keeper.open(self).wait())
+            self._read(self._ask(Open()).wait())
 
     async def aopen(self) -> None:
         """`open` for async code."""
         if not self._opened:
-            self._read(await self._keeper.open(self).arrival())
+            self._read(await self._ask(Open()).arrival())
 
     def _read(self, reply: StateReply) -> None:
-        if reply.verdict == "lost":
-            self.lost = True
-            raise Shutdown("another process has this job now")
         if reply.verdict == "later":
             raise Interrupted("handover", HANDOVER)
-        if reply.verdict == "broken":
-            raise InvalidCursor(
-                f"{self.key} is no state of a job ({reply.why}); remove that key to begin from the start"
-            )
+        self._check(reply, self.key)
         self._state = read_state(reply.fields, self.key)
         self.counters.load(self._state.counters)
+        self._besides.known = self._state.beside
         self.cancelled = self._state.cancelled > 0
         self._opened = True
         self.attention = True
         self._schedule(time.monotonic())
+
+    def _check(self, reply: StateReply, key: str) -> None:
+        if reply.verdict == "lost":
+            self.lost = True
+            raise Shutdown("another process has this job now")
+        if reply.verdict == "broken":
+            raise InvalidCursor(f"{key} is no state of a job ({reply.why}); remove that key to begin from the start")
+
+    def _ask(self, question: Question, number: int = 0) -> Answer:
+        """`number`: that of a write, see `Besides`."""
+        answer = Answer(partial(self._hear, number))
+        self._keeper.ask(self, question, answer)
+        return answer
+
+    # Hashes beside the state.
+
+    def beside(self, key: str, content: T, kept: int = 0) -> T:
+        """What the hash `key` holds, into `content` when this run first asks for it; `kept` seconds after the job's
+        end. Blocks, as `open` does, once for each thousand fields. Raises: what `open` raises.
+        """
+        self.open()
+        found: T | None = self._besides.content(key)
+        if found is not None:
+            return found
+        position = self._first_page(key)
+        while position:
+            position = self._load(key, content, self._ask(Read(key, position)).wait())
+        self._besides.add(key, content, kept)
+        return content
+
+    async def abeside(self, key: str, content: T, kept: int = 0) -> T:
+        """`beside` for async code."""
+        await self.aopen()
+        found: T | None = self._besides.content(key)
+        if found is not None:
+            return found
+        position = self._first_page(key)
+        while position:
+            position = self._load(key, content, await self._ask(Read(key, position)).arrival())
+        self._besides.add(key, content, kept)
+        return content
+
+    def _first_page(self, key: str) -> bytes:
+        return b"0" if key in self._besides.known else b""
+
+    def _load(self, key: str, content: Content, reply: StateReply) -> bytes:
+        """Where the next page begins; empty if that was the last one."""
+        self._check(reply, key)
+        try:
+            content.load(reply.fields)
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+            raise InvalidCursor(
+                f"{key} holds what no job has written: {error}; remove it, and {self.key}, to begin from the start"
+            ) from None
+        return b"" if reply.position == b"0" else reply.position
 
     # Loops and steps.
 
@@ -276,12 +325,16 @@ class LongRun:
     def save(self) -> Answer:
         """Write the state down now; the answer may be awaited, or not. Raises: InvalidCursor."""
         self._schedule(time.monotonic())
-        self._saving = self._keeper.save(self, self._fields())
+        fields = self._fields()
+        number, beside = self._besides.writes(self.items)
+        self._saving = self._ask(Save([HashWrite(self.key, fields), *beside]), number)
         return self._saving
 
-    def hear(self, reply: StateReply) -> None:
-        """What the keeper has found at a write; in its thread."""
-        if reply.verdict != "ok":
+    def _hear(self, number: int, reply: StateReply) -> None:
+        """What the keeper has found; in its thread."""
+        if reply.verdict == "ok":
+            self._besides.answered(number)
+        else:
             self.lost = True
         if reply.cancelled:
             self.cancelled = True
@@ -319,7 +372,7 @@ class LongRun:
         """When processes that stopped interrupted the job lately (epoch seconds), the oldest first."""
         return self._state.stops
 
-    def last_fields(self, now: float, *, stopped: bool) -> Fields:
+    def last_writes(self, now: float, *, stopped: bool) -> Writes:
         """The state after this run, which ends at `now` (epoch seconds); `stopped` if the process made it end.
 
         Raises: InvalidCursor.
@@ -327,7 +380,12 @@ class LongRun:
         self._state.runtime += time.monotonic() - self._began
         if stopped:
             self._state.stops = [at for at in self._state.stops if at > now - DEPLOY] + [now]
-        return self._fields()
+        fields = self._fields()
+        return [HashWrite(self.key, fields), *self._besides.writes(self.items)[1]]
+
+    def end_writes(self) -> Writes:
+        """The job is done: its state goes, but for what is kept for those who ask later."""
+        return [HashWrite(self.key, kept=0), *self._besides.writes(self.items, ended=True)[1]]
 
     def cursor(self) -> Any:
         """The cursor of the loop that was begun last, as JSON has it; None before its first item."""
@@ -339,7 +397,9 @@ class LongRun:
         state = self._state
         state.loops = self._written()
         state.counters = self.counters.committed(self.items)
-        return write_state(replace(state, executions=state.executions + int(self.begun)), self._latest)
+        state.beside = self._besides.known
+        written = replace(state, executions=state.executions + int(self.begun), items=state.items + self.items)
+        return write_state(written, self._latest)
 
     def _written(self) -> dict[str, Loop]:
         return {**self._state.loops, **{name: slot.written(self.name) for name, slot in self._slots.items()}}

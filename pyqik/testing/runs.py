@@ -207,7 +207,7 @@ class Trial:
     def __init__(self, case: Case, unit: UnitOfWork, state: StateHash, plan: Plan, told: tuple[str, ...] = ()) -> None:
         self.case = case
         self.unit = unit
-        self.state = StateHash(state.fields)
+        self.state = state.copy()
         self.plan = plan
         self._told = told
         self._stage = Stage(self.state, plan)

@@ -13,7 +13,7 @@ from pyqik.jobs.answer import Answer
 from pyqik.jobs.long_run import LongRun
 from pyqik.testing.plan import Plan
 from pyqik.testing.state_hash import StateHash
-from pyqik.wire.iteration import Fields, StateEnd, StateReply
+from pyqik.wire.state_requests import Question, Save, StateReply, Writes
 
 _tokens: Final = count(1)
 
@@ -47,26 +47,29 @@ class Stage:
         items = 0 if run is None else run.items
         return plan.interrupt_after is not None and items >= plan.interrupt_after
 
-    def open(self, run: LongRun) -> Answer:
-        """Read the state, and own it from now on."""
+    def ask(self, run: LongRun, question: Question, answer: Answer) -> None:
+        """Answer at once; or die, before or after a write."""
         self._run = run
-        return _given(Answer(run.hear), self._state.open(self._owner))
-
-    def save(self, run: LongRun, fields: Fields) -> Answer:
-        """Write these fields; or die, before or after that."""
+        if not isinstance(question, Save):
+            answer.give(self._state.answer(self._owner, question))
+            return
         if self.killed:
             # A generator of the job that is taken apart may still come by, where nothing must be raised.
-            return _given(Answer(), StateReply("lost"))
+            answer.give(StateReply("lost"))
+            return
         dies, writes = self._is_time_to_die(run), self._is_time_to_flush(run)
-        if dies and not writes:
-            return _NoAnswer(self)
-        reply = self._state.save(self._owner, fields)
+        reply = self._state.answer(self._owner, question) if writes or not dies else None
         self._flushed = self._flushed or writes
-        return _NoAnswer(self) if dies else _given(Answer(run.hear), reply)
+        if dies:
+            # Not raised here: some requests are made where nothing can be raised.
+            self.killed = True
+            answer.give(Killed("the process was killed, as planned"))
+        elif reply is not None:
+            answer.give(reply)
 
-    def settle(self, end: StateEnd | None) -> None:
+    def settle(self, writes: Writes) -> None:
         """The run has ended, and its outcome is written."""
-        self._state.settle(self._owner, end)
+        self._state.settle(self._owner, writes)
 
     def _is_time_to_die(self, run: LongRun) -> bool:
         return self._plan.crash_after is not None and run.items >= self._plan.crash_after
@@ -78,23 +81,3 @@ class Stage:
     def _die(self) -> NoReturn:
         self.killed = True
         raise Killed("the process was killed, as planned")
-
-
-class _NoAnswer(Answer):
-    """What a killed process hears. Not raised by `save` itself: some requests are made where nothing can be raised."""
-
-    def __init__(self, stage: Stage) -> None:
-        super().__init__()
-        self._stage = stage
-        self.give(StateReply("lost"))
-
-    def wait(self) -> StateReply:
-        self._stage._die()
-
-    async def arrival(self) -> StateReply:
-        self._stage._die()
-
-
-def _given(answer: Answer, reply: StateReply) -> Answer:
-    answer.give(reply)
-    return answer

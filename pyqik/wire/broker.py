@@ -15,10 +15,10 @@ from redis.exceptions import RedisError
 from pyqik.core.errors import PyqikError
 from pyqik.wire import keys
 from pyqik.wire.connection import Call, Command, Line, Script
-from pyqik.wire.iteration import DEPLOY, STATE, STATE_TTL, StateEnd, StateReply, StateRequest, flat
+from pyqik.wire.state_requests import STATE, StateReply, StateRequest, Writes, state_arguments, words_of
 
 TAKE: Final = Script("take")
-SETTLE: Final = Script("settle")
+SETTLE: Final = Script("settle", using="hashes")
 RECOVER: Final = Script("recover")
 
 #: Seconds after which a blocking move gives up on the server's side. It bounds how long a killed process can still be
@@ -64,13 +64,13 @@ class UnitOfWork:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a unit of work goes when it leaves the in-flight record; and what becomes of its state, if it has one."""
+    """Where a unit of work goes when it leaves the in-flight record; and what is written of its state, if any."""
 
     verb: str
     key: str = ""
     score: float = 0.0
     payload: bytes = b""
-    state: StateEnd | None = None
+    state: Writes = ()
 
 
 GONE: Final = Place("drop")
@@ -187,7 +187,7 @@ class Broker:
         if moved:
             calls.append(SETTLE.call(self._settle_keys, self._settle_arguments(moved, now)))
         if states:
-            calls.append(STATE.call((self._in_flight, keys.LEASES), self._state_arguments(states)))
+            calls.append(STATE.call((self._in_flight, keys.LEASES), state_arguments(self.identity, states)))
         taking = bool(queues) and (count > 0 or adopt or bool(started) or self._take_unanswered)
         if taking:
             if not self._take_unanswered:
@@ -266,23 +266,10 @@ class Broker:
 
     def _settle_arguments(self, moved: Sequence[tuple[UnitOfWork, Place]], now: float) -> Command:
         arguments: list[bytes | str | int | float] = [now - self._limits.max_age, self._limits.most_entries]
-        arguments += (self.identity, STATE_TTL)
+        arguments.append(self.identity)
         for unit, place in moved:
-            arguments += (unit.token, place.verb, place.key, place.score, place.payload)
-            if place.state is None:
-                arguments += ("", 0)
-            elif place.state.fields is None:
-                arguments += (place.state.key, -1)
-            else:
-                arguments += (place.state.key, len(place.state.fields), *flat(place.state.fields))
-        return arguments
-
-    def _state_arguments(self, requests: Sequence[StateRequest]) -> Command:
-        arguments: list[bytes | str | int | float] = [self.identity, STATE_TTL, DEPLOY]
-        for request in requests:
-            fields = request.fields
-            verb, given = ("open", []) if fields is None else ("save", fields)
-            arguments += (verb, request.token, request.key, len(given), *flat(given))
+            words = words_of(place.state)
+            arguments += (unit.token, place.verb, place.key, place.score, place.payload, len(words), *words)
         return arguments
 
     def _take_keys(self, queues: Sequence[str]) -> list[str]:

@@ -38,10 +38,14 @@ class Call:
 
 
 class Script:
-    """A Lua file of `pyqik/wire/lua`, called by its digest and sent in full when the server does not know it yet."""
+    """A Lua file of `pyqik/wire/lua`, called by its digest and sent in full when the server does not know it yet.
 
-    def __init__(self, name: str) -> None:
-        self.text: Final = resources.files("pyqik.wire").joinpath("lua", f"{name}.lua").read_text("utf-8")
+    Scripts share nothing in Redis, so what it has in common with others (`using`) is put before it here.
+    """
+
+    def __init__(self, name: str, *, using: str = "") -> None:
+        lua = resources.files("pyqik.wire").joinpath("lua")
+        self.text: Final = "".join(lua.joinpath(f"{each}.lua").read_text("utf-8") for each in (using, name) if each)
         self.sha: Final = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def call(self, keys: Sequence[str], arguments: Command) -> Call:

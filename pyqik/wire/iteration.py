@@ -2,15 +2,16 @@
 
 Source: sidekiq/job/iterable.rb at 7.3 and 8.1. `ex` counts starts, `c` is the cursor of the item that comes next, `rt`
 the seconds that ended runs took, `cancelled` when somebody cancelled the job (epoch seconds). pyqik adds `owner`, the
-run that may write; `loops`, what `c` cannot say; `counters`; and `stops`, when it was interrupted lately.
+run that may write; `loops`, what `c` cannot say; `counters`; `items`, how many it has done; `stops`, when it was
+interrupted lately; and `beside`, the keys of further hashes that belong to it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 import redis
@@ -18,82 +19,15 @@ import redis.asyncio
 
 from pyqik.core.errors import InvalidCursor, InvalidJob
 from pyqik.wire import keys
-from pyqik.wire.connection import Script
 from pyqik.wire.payload import check_json
 from pyqik.wire.replies import real, whole
-
-STATE: Final = Script("iteration")
-
-#: Seconds for which a state is kept after it was last written: 30 days, as in Sidekiq.
-STATE_TTL: Final = 2_592_000
-
-#: Seconds for which a stop of a process counts as part of a deploy that may still be going on.
-DEPLOY: Final = 600
+from pyqik.wire.state_requests import STATE_TTL, Fields
 
 #: The loop without a name, whose cursor Sidekiq reads.
 UNNAMED: Final = ""
 
-Fields = list[tuple[str, bytes]]
-
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
-
-
-@dataclass(frozen=True, slots=True)
-class StateEnd:
-    """What becomes of the state at `key` in the instant in which its job's run ends: it has `fields`, or is removed."""
-
-    key: str
-    fields: Fields | None = None
-
-
-class StateRequest(Protocol):
-    """What a running job wants of its state. With `fields` they are written; otherwise the state is opened."""
-
-    @property
-    def token(self) -> bytes:
-        """The take token of the job's unit of work."""
-        ...
-
-    @property
-    def key(self) -> str:
-        """The key of the state."""
-        ...
-
-    @property
-    def fields(self) -> Fields | None:
-        """What is written, an empty value for a field that goes; None to open."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class StateReply:
-    """The answer to a request.
-
-    `verdict` is "ok"; "lost", as the job or its state is another run's now; "later", as a younger process should have
-    the job; or "broken", for which `why` is the reason. `fields` are those of a state that was opened, `cancelled` says
-    whether somebody has cancelled the job.
-    """
-
-    verdict: str
-    fields: Mapping[bytes, bytes] = field(default_factory=dict)
-    cancelled: bool = False
-    why: str = ""
-
-    @classmethod
-    def read(cls, reply: Sequence[Any]) -> StateReply:
-        """Read one reply of `iteration.lua`."""
-        verdict = reply[0].decode()
-        if verdict == "broken":
-            return cls(verdict, why=reply[1].decode("utf-8", "replace"))
-        if verdict == "ok" and isinstance(reply[1], list):
-            return cls(verdict, dict(zip(reply[1][::2], reply[1][1::2], strict=True)))
-        return cls(verdict, cancelled=verdict == "ok" and reply[1] != b"")
-
-
-def flat(fields: Fields) -> list[str | bytes]:
-    """Name, value, name, value, ..."""
-    return [part for pair in fields for part in pair]
 
 
 @dataclass(slots=True)
@@ -125,6 +59,10 @@ class State:
     counters: dict[str, int | float] = field(default_factory=dict)
     #: When a process that stopped interrupted it (epoch seconds); the recent ones, the oldest first.
     stops: list[float] = field(default_factory=list)
+    #: Items that all of its runs have done.
+    items: int = 0
+    #: The hashes beside it, and for how many seconds each is kept after the job's end (0: not at all).
+    beside: dict[str, int] = field(default_factory=dict)
 
 
 def read_state(fields: Mapping[bytes, bytes], key: str) -> State:
@@ -137,6 +75,8 @@ def read_state(fields: Mapping[bytes, bytes], key: str) -> State:
         state.loops = _read_loops(fields.get(b"loops"))
         state.counters = _read_counters(fields.get(b"counters"))
         state.stops = [float(at) for at in _json(fields.get(b"stops")) or []]
+        state.items = whole(fields.get(b"items"))
+        state.beside = _read_beside(fields.get(b"beside"), key.removeprefix("it-"))
         cursor = fields.get(b"c", b"null")
         _decode(cursor)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -176,6 +116,8 @@ def write_state(state: State, latest: str) -> Fields:
         ("loops", b"" if plain else _encode({name: _plain(loop) for name, loop in loops.items()})),
         ("counters", _encode(state.counters) if state.counters else b""),
         ("stops", _encode(state.stops) if state.stops else b""),
+        ("items", b"%d" % state.items if state.items else b""),
+        ("beside", _encode(state.beside) if state.beside else b""),
     ]
 
 
@@ -243,6 +185,17 @@ def _read_counters(text: bytes | None) -> dict[str, int | float]:
         if type(value) not in (int, float):
             raise TypeError(f"the counter {name!r} is no number")
     return counters
+
+
+def _read_beside(text: bytes | None, jid: str) -> dict[str, int]:
+    beside = _object(text)
+    for key, kept in beside.items():
+        # What is not the job's own would be removed with it.
+        if not (key.startswith(f"{jid}/") or key.endswith(f"/{jid}")):
+            raise ValueError(f"{key!r} does not belong to the job")
+        if type(kept) is not int or not 0 <= kept <= STATE_TTL:
+            raise TypeError(f"{key!r} is to be kept for {kept!r}")
+    return beside
 
 
 def _plain(loop: Loop) -> dict[str, Any]:

@@ -2,14 +2,16 @@
 --
 -- KEYS  1 in-flight hash   2 the leases, by which the other processes are known
 -- ARGV  1 identity of the process   2 seconds for which a state is kept   3 seconds that a deploy may take
---       then for each request: "open" or "save", token, key of the state, how many fields, field, value, ...
---       (an empty value removes the field)
--- Returns  for each request what it found: {"lost"} if the unit is no longer in the record, or, to save, if another run
---          has opened the state since; {"broken", why} if something else has the key; {"later"} if the job was stopped
---          twice lately, this process is older than that, and a younger one serves the queue, too: in the middle of a
---          deploy it would only be stopped again;
---          to open: {"ok", {field, value, ...}}, all of the state; to save: {"ok", when the job was cancelled, or ""}
--- Before   a state, or none        After   opened: this run owns it; saved: it has these fields, and its full time left
+--       then for each request: token, key of the state, verb, how many words follow, and these:
+--       "open": none       "save": the hashes to be written, see `hashes.lua`, the state first
+--       "read": key of a hash beside the state, where to go on reading ("0": at the beginning)
+-- Returns  for each request what it found: {"lost"} if the unit is no longer in the record, or, after it was opened, if
+--          another run has opened the state since; {"broken", why} if something else has a key; {"later"} if the job was
+--          stopped twice lately, this process is older than that, and a younger one serves the queue, too: in the middle
+--          of a deploy it would only be stopped again;
+--          to open: {"ok", {field, value, ...}}, all of the state; to save: {"ok", when the job was cancelled, or ""};
+--          to read: {"ok", {field, value, ...}, where to go on reading}, "0" if that was all
+-- Before   a state, or none        After   opened: this run owns it; saved: the hashes have these fields
 
 local replies = {}
 
@@ -57,32 +59,32 @@ local function open(key, owner, record)
   return {'ok', redis.call('HGETALL', key)}
 end
 
-local function save(key, owner, first, last)
-  if redis.pcall('HGET', key, 'owner') ~= owner then return {'lost'} end
-  for i = first, last, 2 do
-    if ARGV[i + 1] == '' then
-      redis.call('HDEL', key, ARGV[i])
-    else
-      redis.call('HSET', key, ARGV[i], ARGV[i + 1])
-    end
-  end
-  redis.call('EXPIRE', key, ARGV[2])
+local function save(key, first, last)
+  local broken = write_hashes(first, last)
+  if broken then return {'broken', broken} end
   return {'ok', redis.call('HGET', key, 'cancelled') or ''}
+end
+
+local function read(hash, position)
+  local page = redis.pcall('HSCAN', hash, position, 'COUNT', 1000)
+  if page.err then return {'broken', hash .. ': ' .. page.err} end
+  return {'ok', page[2], page[1]}
 end
 
 local i = 4
 while i <= #ARGV do
-  local verb, token, key, count = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
+  local token, key, verb, first = ARGV[i], ARGV[i + 1], ARGV[i + 2], i + 4
+  local last = i + 3 + tonumber(ARGV[i + 3])
   local owner = ARGV[1] .. ' ' .. token
   local record = redis.call('HGET', KEYS[1], token)
-  if not record then
-    replies[#replies + 1] = {'lost'}
-  elseif verb == 'open' then
-    replies[#replies + 1] = open(key, owner, record)
-  else
-    replies[#replies + 1] = save(key, owner, i + 4, i + 3 + 2 * count)
+  local reply = {'lost'}
+  if record and verb == 'open' then
+    reply = open(key, owner, record)
+  elseif record and redis.pcall('HGET', key, 'owner') == owner then
+    reply = verb == 'save' and save(key, first, last) or read(ARGV[first], ARGV[first + 1])
   end
-  i = i + 4 + 2 * count
+  replies[#replies + 1] = reply
+  i = last + 1
 end
 
 return replies

@@ -4,9 +4,9 @@
 --
 -- KEYS  1 in-flight hash   2 `queues`   3 `dead`
 -- ARGV  1 lowest score that the dead set keeps   2 most entries that it keeps
---       3 identity of the process   4 seconds for which a state is kept
---       then for each unit: token, verb, key, score, payload, key of its state (empty: none), how many of its fields are
---       written (-1: the state ends), field, value, ... (an empty value removes the field)
+--       3 identity of the process
+--       then for each unit: token, verb, key, score, payload, how many words of its state follow, and these: the hashes
+--       to be written, see `hashes.lua`, the state first
 --       verb "drop":  the end                          "front", "back": onto its own queue, where it is next, or last
 --       verb "add":   `payload` into the sorted set `key` at `score`      (an empty payload means the original one)
 -- Returns  for each unit 1, or 0 if it was not there
@@ -14,28 +14,18 @@
 
 local in_flight, settled, died = KEYS[1], {}, false
 
-local function write_state(key, token, first, count)
+local function write_state(token, first, last)
+  local key = ARGV[first]
   -- Another run may have opened it since (the same jid can exist twice): then it is that run's.
   if redis.pcall('HGET', key, 'owner') ~= ARGV[3] .. ' ' .. token then return end
-  if count < 0 then
-    redis.call('UNLINK', key)
-    return
-  end
-  for i = first, first + 2 * count - 1, 2 do
-    if ARGV[i + 1] == '' then
-      redis.call('HDEL', key, ARGV[i])
-    else
-      redis.call('HSET', key, ARGV[i], ARGV[i + 1])
-    end
-  end
+  write_hashes(first, last)
   redis.call('HDEL', key, 'owner')
-  redis.call('EXPIRE', key, ARGV[4])
 end
 
-local i = 5
+local i = 4
 while i <= #ARGV do
   local token, verb, key, score, payload = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
-  local state, count = ARGV[i + 5], tonumber(ARGV[i + 6])
+  local words = tonumber(ARGV[i + 5])
   local record = redis.call('HGET', in_flight, token)
   if record then
     local split = string.find(record, '\n', 1, true)
@@ -53,13 +43,13 @@ while i <= #ARGV do
     elseif verb ~= 'drop' then
       return redis.error_reply('unknown verb ' .. verb)
     end
-    if state ~= '' then write_state(state, token, i + 7, count) end
+    if words > 0 then write_state(token, i + 6, i + 5 + words) end
     redis.call('HDEL', in_flight, token)
     settled[#settled + 1] = 1
   else
     settled[#settled + 1] = 0
   end
-  i = i + 7 + 2 * math.max(count, 0)
+  i = i + 6 + words
 end
 
 if died then

@@ -10,7 +10,6 @@ import structlog
 from pyqik.core.errors import ContinueIn, Interrupted, InvalidCursor, Reason
 from pyqik.jobs.long_run import LongRun
 from pyqik.wire.broker import BACK, FRONT, Place, UnitOfWork
-from pyqik.wire.iteration import StateEnd
 from pyqik.worker.engine.outcome import Ending, Outcome, later
 
 log = structlog.get_logger("pyqik")
@@ -31,14 +30,14 @@ def reason_of(error: BaseException | None) -> Reason:
 def with_state(outcome: Outcome, error: BaseException | None, unit: UnitOfWork, run: LongRun, now: float) -> Outcome:
     """`outcome` together with what becomes of the state of `run`, in one write."""
     if outcome.place.verb == "drop":
-        return replace(outcome, place=replace(outcome.place, state=StateEnd(run.key)))
+        return replace(outcome, place=replace(outcome.place, state=run.end_writes()))
     place = outcome.place
     stopped = False
     if outcome.ending is Ending.INTERRUPTED:
         stopped = reason_of(error) == "stop"
         place = _place_of_interrupted(place, error, unit, run, now)
     try:
-        state = StateEnd(run.key, run.last_fields(now, stopped=stopped))
+        state = run.last_writes(now, stopped=stopped)
     except InvalidCursor as invalid:
         log.error("where the job was cannot be written; it goes on from what was saved before", error=str(invalid))
         return replace(outcome, place=place)

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from pyqik.core.clock import Clock
 from pyqik.core.events import events
 from pyqik.wire.broker import FRONT, NONE_STARTED, Broker, Place, Superseded, Taken, UnitOfWork
-from pyqik.wire.iteration import StateReply
+from pyqik.wire.state_requests import StateReply
 from pyqik.worker.engine.queue_order import QueueOrder
 from pyqik.worker.engine.waiting import Waiting
 
@@ -79,7 +79,7 @@ class Errands(Protocol):
     """What is asked of Redis for others, in the same round trips."""
 
     def requests(self) -> Sequence[Any]:
-        """What there is to ask, the oldest first; each a `pyqik.wire.iteration.StateRequest`."""
+        """What there is to ask, the oldest first; each a `pyqik.wire.state_requests.StateRequest`."""
         ...
 
     def answered(self, requests: Sequence[Any], replies: Sequence[StateReply]) -> None:

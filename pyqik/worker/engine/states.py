@@ -23,7 +23,7 @@ from pyqik.core.errors import Shutdown
 from pyqik.jobs.answer import Answer
 from pyqik.jobs.long_run import LongRun
 from pyqik.wire.broker import BACK, FRONT, Place, UnitOfWork
-from pyqik.wire.iteration import Fields, StateReply
+from pyqik.wire.state_requests import Question, StateReply
 
 log = structlog.get_logger("pyqik")
 
@@ -33,11 +33,11 @@ FRONT_LIMIT: Final = 10
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    """One request of a running job; see `pyqik.wire.iteration.StateRequest`."""
+    """One request of a running job; see `pyqik.wire.state_requests.StateRequest`."""
 
     unit: UnitOfWork
     key: str
-    fields: Fields | None
+    question: Question
     answer: Answer
 
     @property
@@ -74,19 +74,17 @@ class States:
 
     # For the threads and tasks of jobs.
 
-    def ask(self, unit: UnitOfWork, run: LongRun, fields: Fields | None) -> Answer:
-        """Write `fields` of the run's state, or open it; see `pyqik.jobs.long_run.Keeper`."""
-        answer = Answer(run.hear)
+    def ask(self, unit: UnitOfWork, run: LongRun, question: Question, answer: Answer) -> None:
+        """Have Redis answer; see `pyqik.jobs.long_run.Keeper`."""
         with self._lock:
             if self._closed:
                 answer.give(Shutdown("this process is ending"))
-                return answer
-            self._requests.append(_Request(unit, run.key, fields, answer))
+                return
+            self._requests.append(_Request(unit, run.key, question, answer))
             if unit not in self._watched:
                 self._watched[unit] = _Watched(run, unit, time.monotonic())
             self.due = min(self.due, run.due)
         self._wake()
-        return answer
 
     # For the fetcher's thread.
 
@@ -124,7 +122,7 @@ class States:
         """Where an interrupted job goes: with those that the process gives back as it stops, short jobs must still find
         free slots among those that the next process has.
         """
-        if place.verb != FRONT.verb or place.state is None:
+        if place.verb != FRONT.verb or not place.state:
             return place
         self._front_places -= 1
         return place if self._front_places >= 0 else replace(place, verb=BACK.verb)
@@ -178,10 +176,6 @@ class UnitKeeper:
         self._states = states
         self._unit = unit
 
-    def open(self, run: LongRun) -> Answer:
-        """Read the state, and own it from now on."""
-        return self._states.ask(self._unit, run, None)
-
-    def save(self, run: LongRun, fields: Fields) -> Answer:
-        """Write these fields."""
-        return self._states.ask(self._unit, run, fields)
+    def ask(self, run: LongRun, question: Question, answer: Answer) -> None:
+        """Have Redis answer."""
+        self._states.ask(self._unit, run, question, answer)

@@ -11,7 +11,7 @@ import redis as redis_py
 
 from pyqik.wire import iteration
 from pyqik.wire.broker import BACK, Broker, Place, UnitOfWork
-from pyqik.wire.iteration import DEPLOY, STATE_TTL, Fields, StateEnd, StateReply
+from pyqik.wire.state_requests import DEPLOY, STATE_TTL, Fields, HashWrite, Open, Question, Save, StateReply
 from tests.redis.wire.database import fill
 
 KEY = "it-abc"
@@ -25,6 +25,10 @@ class Request:
     token: bytes
     fields: Fields | None = None
     key: str = KEY
+
+    @property
+    def question(self) -> Question:
+        return Open() if self.fields is None else Save([HashWrite(self.key, self.fields)])
 
 
 def ask(broker: Broker, *requests: Request) -> Sequence[StateReply]:
@@ -112,7 +116,7 @@ def test_the_outcome_writes_the_state_and_gives_it_up(
     broker: Broker, units: Sequence[UnitOfWork], redis: redis_py.Redis
 ) -> None:
     ask(broker, Request(units[0].token))
-    place = Place(BACK.verb, state=StateEnd(KEY, FIELDS))
+    place = Place(BACK.verb, state=[HashWrite(KEY, FIELDS)])
 
     broker.exchange([(units[0], place)], 0, [], adopt=False, now=NOW)
 
@@ -124,7 +128,7 @@ def test_the_outcome_writes_the_state_and_gives_it_up(
 def test_the_end_of_a_job_removes_its_state(broker: Broker, units: Sequence[UnitOfWork], redis: redis_py.Redis) -> None:
     ask(broker, Request(units[0].token))
 
-    broker.exchange([(units[0], Place("drop", state=StateEnd(KEY)))], 0, [], adopt=False, now=NOW)
+    broker.exchange([(units[0], Place("drop", state=[HashWrite(KEY, kept=0)]))], 0, [], adopt=False, now=NOW)
 
     assert not redis.exists(KEY)
 
@@ -136,7 +140,13 @@ def test_an_outdated_run_leaves_the_state_to_its_owner(
     ask(broker, Request(units[0].token), Request(units[1].token))
     before = state(redis)
 
-    broker.exchange([(units[0], Place("front", state=StateEnd(KEY, fields)))], 0, [], adopt=False, now=NOW)
+    broker.exchange(
+        [(units[0], Place("front", state=[HashWrite(KEY, fields or [], STATE_TTL if fields else 0)]))],
+        0,
+        [],
+        adopt=False,
+        now=NOW,
+    )
 
     assert state(redis) == before
     assert redis.lrange("queue:a", 0, -1) == [b"1"]
@@ -146,7 +156,7 @@ def test_a_settled_unit_writes_no_state_again(
     broker: Broker, units: Sequence[UnitOfWork], redis: redis_py.Redis
 ) -> None:
     ask(broker, Request(units[0].token))
-    ending = (units[0], Place("drop", state=StateEnd(KEY)))
+    ending = (units[0], Place("drop", state=[HashWrite(KEY, kept=0)]))
     broker.exchange([ending], 0, [], adopt=False, now=NOW)
     fill(redis, {KEY: {b"ex": b"1", b"owner": b"host:1:abc 1:1"}})
 
@@ -159,7 +169,7 @@ def test_several_units_with_and_without_states_settle_at_once(
     broker: Broker, units: Sequence[UnitOfWork], redis: redis_py.Redis
 ) -> None:
     ask(broker, Request(units[0].token, key="it-1"))
-    places = [Place("add", "retry", 5.0, b"1'", StateEnd("it-1", FIELDS)), Place("front")]
+    places = [Place("add", "retry", 5.0, b"1'", [HashWrite("it-1", FIELDS)]), Place("front")]
 
     broker.exchange(list(zip(units, places, strict=True)), 0, [], adopt=False, now=NOW)
 

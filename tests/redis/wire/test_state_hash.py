@@ -11,7 +11,7 @@ import redis as redis_py
 from pyqik.testing.state_hash import StateHash
 from pyqik.wire import iteration
 from pyqik.wire.broker import Broker, Place, UnitOfWork
-from pyqik.wire.iteration import Fields, StateEnd, StateReply
+from pyqik.wire.state_requests import Fields, HashWrite
 from tests.redis.wire.test_iteration import FIELDS, KEY, NOW, Request
 
 LATER: Fields = [("ex", b"2"), ("c", b"9"), ("rt", b"1"), ("loops", b'{"a":{}}'), ("counters", b"")]
@@ -45,14 +45,11 @@ def test_a_state_in_memory_is_like_one_in_redis(
             iteration.cancel(redis, KEY.removeprefix("it-"))
             memory.cancel(float(redis.hget(KEY, "cancelled") or 0))  # type: ignore[arg-type]
         elif verb == "end":
-            broker.exchange([(unit, Place("back", state=StateEnd(KEY, fields)))], 0, [], adopt=False, now=NOW)
-            memory.settle(owner, StateEnd(KEY, fields))
+            writes = [HashWrite(KEY, fields) if fields else HashWrite(KEY, kept=0)]
+            broker.exchange([(unit, Place("back", state=writes))], 0, [], adopt=False, now=NOW)
+            memory.settle(owner, writes)
         else:
-            [reply] = broker.exchange([], 0, [], adopt=False, now=NOW, states=[Request(unit.token, fields)]).states
-            assert asked(memory, owner, fields) == reply
+            request = Request(unit.token, fields)
+            [reply] = broker.exchange([], 0, [], adopt=False, now=NOW, states=[request]).states
+            assert memory.answer(owner, request.question) == reply
         assert memory.fields == redis.hgetall(KEY)
-
-
-def asked(memory: StateHash, owner: bytes, fields: Fields | None) -> StateReply:
-    """The reply of a state in memory."""
-    return memory.open(owner) if fields is None else memory.save(owner, fields)

@@ -136,7 +136,7 @@ each_style = pytest.mark.parametrize("style", STYLES, ids=lambda style: style.__
 def state(redis: redis_py.Redis) -> dict[str, str]:
     """The state of the job, without what changes from run to run."""
     fields: Any = redis.hgetall(STATE)
-    return {name.decode(): value.decode() for name, value in fields.items() if name not in (b"rt", b"stops")}
+    return {name.decode(): value.decode() for name, value in fields.items() if name not in (b"rt", b"stops", b"items")}
 
 
 def interrupt_at(redis_url: str, stand: Stand, item: int, **config: Any) -> None:

@@ -12,9 +12,9 @@ from pyqik.jobs import context
 from pyqik.jobs.answer import Answer
 from pyqik.jobs.context import Context
 from pyqik.jobs.long_run import LongRun, Rhythm
-from pyqik.testing.state_hash import write_fields
-from pyqik.wire.iteration import Fields, StateReply
+from pyqik.testing.state_hash import StateHash
 from pyqik.wire.payload import Payload
+from pyqik.wire.state_requests import Question, Save, StateReply
 
 PAYLOAD = Payload({"class": "Long", "jid": "a" * 24, "queue": "a", "args": []})
 
@@ -23,24 +23,29 @@ class Kept:
     """The state of one job as it stands in Redis, and whoever writes it."""
 
     def __init__(self, **fields: str) -> None:
-        self.hash = {name.encode(): value.encode() for name, value in fields.items()}
+        self.state = StateHash({name.encode(): value.encode() for name, value in fields.items()})
         self.verdict = "ok"
         #: What each write of a running job held, as texts.
         self.writes: list[dict[str, str]] = []
         self.last_run: LongRun | None = None
 
-    def open(self, run: LongRun) -> Answer:
-        return self._answered(StateReply(self.verdict, dict(self.hash)), run)
+    def ask(self, run: LongRun, question: Question, answer: Answer) -> None:
+        if self.verdict != "ok":
+            answer.give(StateReply(self.verdict))
+            return
+        answer.give(self.state.answer(b"the run", question))
+        if isinstance(question, Save):
+            self.writes.append(self.texts)
 
-    def save(self, run: LongRun, fields: Fields) -> Answer:
-        write_fields(self.hash, fields)
-        self.writes.append(self.texts)
-        return self._answered(StateReply(self.verdict, cancelled=b"cancelled" in self.hash), run)
+    @property
+    def hash(self) -> dict[bytes, bytes]:
+        """The state itself."""
+        return self.state.fields
 
     @property
     def texts(self) -> dict[str, str]:
-        """What stands there, without the run time."""
-        return {name.decode(): value.decode() for name, value in self.hash.items() if name != b"rt"}
+        """What stands there, without the run time and the owner."""
+        return {name: value for name, value in self.state.text().items() if name not in ("rt", "owner")}
 
     def run(self, job: Callable[[], Any], *, stop_after: int | None = None) -> BaseException | None:
         """Run `job`, told to stop when it has done so many items; what ended it, None for its own end."""
@@ -79,10 +84,7 @@ class Kept:
         assert self.last_run is not None
         if self.last_run.opened:
             with suppress(InvalidCursor):
-                write_fields(self.hash, self.last_run.last_fields(1000.0, stopped=isinstance(error, Interruption)))
+                self.state.settle(
+                    b"the run", self.last_run.last_writes(1000.0, stopped=isinstance(error, Interruption))
+                )
         return error
-
-    def _answered(self, reply: StateReply, run: LongRun) -> Answer:
-        answer = Answer(run.hear)
-        answer.give(reply)
-        return answer

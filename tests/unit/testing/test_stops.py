@@ -23,7 +23,7 @@ def test_a_job_that_is_stopped_goes_on_where_it_was(style: Style, done: list[Any
 
     assert run.interrupted
     assert done == [0, 1, 2]
-    assert plain(run.state) == {"ex": "1", "c": "3"}
+    assert plain(run.state) == {"ex": "1", "c": "3", "items": "3"}
     assert (run.cursor, run.items, run.reason, run.place) == (3, 3, "stop", "front")
     assert run.story == "stopped after 3 items"
 
