@@ -204,6 +204,7 @@ from pyqik.core.events import events
 from pyqik.jobs.client import AsyncClient, Client
 from pyqik.jobs.context import Context, current
 from pyqik.jobs.definition import DISCARD, KILL, RetryDecision
+from pyqik.jobs.failed_rows import FailedCsv, FailedRows, RowError
 from pyqik.jobs.function_job import FunctionJob, job
 from pyqik.jobs.iterable_job import IterableJob
 from pyqik.jobs.job import Job
@@ -211,6 +212,9 @@ from pyqik.jobs.lifecycle import on
 from pyqik.jobs.loops import each
 from pyqik.jobs.middleware import ClientMiddleware, ServerMiddleware
 from pyqik.jobs.process import configure
+from pyqik.jobs.processed import Processed, aprocessed, processed
+from pyqik.jobs.progress import Progress, aprogress, progress
+from pyqik.jobs.rows import Rows, arows, rows
 from pyqik.jobs.source import Codec, Source
 from pyqik.jobs.steps import acheckpoint, aresume, checkpoint, counters, raise_if_stopping, resume, step
 from pyqik.wire.payload import Payload
@@ -254,6 +258,19 @@ __all__ = [  # noqa: RUF022
     "raise_if_stopping",
     "resume",
     "step",
+    # Progress and rows
+    "FailedCsv",
+    "FailedRows",
+    "Processed",
+    "Progress",
+    "RowError",
+    "Rows",
+    "aprocessed",
+    "aprogress",
+    "arows",
+    "processed",
+    "progress",
+    "rows",
     # The process
     "Capsule",
     "ClientMiddleware",

@@ -18,6 +18,9 @@ NAMES = {
     # long jobs
     "each", "resume", "checkpoint", "aresume", "acheckpoint", "raise_if_stopping", "step", "counters", "IterableJob",
     "Source", "Codec", "enumerators", "long_jobs", "Complete", "ContinueIn", "Interrupted", "Cancelled",
+    # progress and rows
+    "processed", "aprocessed", "Processed", "progress", "aprogress", "Progress",
+    "rows", "arows", "Rows", "RowError", "FailedRows", "FailedCsv",
     # enqueueing
     "Client", "AsyncClient",
     # the process

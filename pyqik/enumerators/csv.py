@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, Unpack, overload
 from pyqik.enumerators.arrays import index_of
 from pyqik.enumerators.csv_reading import Dialect, Format, Reading, uneven
 from pyqik.enumerators.files import File, Input, input_of
-from pyqik.jobs.source import Bookmark, Source
+from pyqik.jobs.source import Bookmark, FileForm, FileRow, Source
 
 #: As `csv.DictReader` has them, and as its types have them: a row that is too short has None for what it lacks, one
 #: that is too long has a list of the rest at the key None.
@@ -106,7 +106,10 @@ class _Csv(Source[Any, int]):
         """
         first = index_of(cursor, f"{self._function}({self._file.name!r})")
         reading = Reading(self._file, self._format, first * self._size, bookmark)
-        return _Pairs(self._pairs(reading), reading)
+        return self._given(self._pairs(reading), reading)
+
+    def _given(self, pairs: Iterator[tuple[Any, int]], reading: Reading) -> _Pairs:
+        return _Pairs(pairs, reading)
 
     def _pairs(self, reading: Reading) -> Iterator[tuple[Any, int]]:
         raise NotImplementedError
@@ -115,6 +118,9 @@ class _Csv(Source[Any, int]):
 class _Rows(_Csv):
     _function = "csv_rows"
     one_by_one = True
+
+    def _given(self, pairs: Iterator[tuple[Any, int]], reading: Reading) -> _Pairs:
+        return _RowPairs(pairs, reading)
 
     def _pairs(self, reading: Reading) -> Iterator[tuple[Any, int]]:
         with reading:
@@ -195,3 +201,26 @@ class _Pairs(Iterator[tuple[Any, int]]):
     def close(self) -> None:
         """Close the file, if it was opened here. The bookmark remains."""
         self._pairs.close()  # type: ignore[attr-defined]  # it is a generator
+
+
+class _RowPairs(_Pairs):
+    """Those of single rows; see `pyqik.jobs.source.RowGiving`."""
+
+    __slots__ = ("given",)
+
+    def __init__(self, pairs: Iterator[tuple[Any, int]], reading: Reading) -> None:
+        super().__init__(pairs, reading)
+        self.given = 0
+
+    def __next__(self) -> tuple[Any, int]:
+        pair = next(self._pairs)
+        self.given += 1
+        return pair
+
+    def row(self) -> FileRow:
+        """The one that was given last, as it stands in the file."""
+        return self._reading.current()
+
+    def form(self) -> FileForm:
+        """How the file is written."""
+        return self._reading.form()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 from pyqik.core.errors import PyqikError, SourceChanged
 from pyqik.enumerators.files import Input, Stream
 from pyqik.enumerators.lines import LONGEST_SAMPLE, Lines, Malformed, Writing, check_encoding, writing_of
-from pyqik.jobs.source import Bookmark
+from pyqik.jobs.source import Bookmark, FileForm, FileRow
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -100,6 +100,7 @@ class Reading:
         #: Nothing follows the row that was given last, which is none itself: see `check_end`.
         self.ended = False
         self._in_header = False
+        self._header_text = b""
         self._stream: Stream | None = None
         self._reader: Reader | None = None
         self._lines: Lines | None = None
@@ -118,7 +119,7 @@ class Reading:
         encoding = "utf-8" if stream.is_text else check_encoding(self._file.encoding or self._format.encoding)
         writing = writing_of(stream.head, encoding, self._file.errors, self._format.quotechar)
         reader, lines = self._read(stream, writing, writing.start, stream.head[writing.start :])
-        names = self._header(reader) if self._format.has_header else self._format.names
+        names = self._header(reader, lines) if self._format.has_header else self._format.names
         if place is not None and self._leads_forward(stream, place):
             reader, lines = self._jump(stream, writing, place)
         for row in islice(reader, min(self._target - self.row, sys.maxsize)):
@@ -141,6 +142,31 @@ class Reading:
             return self._bookmark
         place = (*mark, self._crc_of_head(self._stream), self._format.crc)
         return dict(zip(_PLACE, place, strict=True)) | self._stream.identity
+
+    def current(self) -> FileRow:
+        """The row that `Lines.row` names. Needs a row that was given."""
+        assert self._lines is not None
+        assert self._lines.row is not None
+        index, first, last = self._lines.row
+        return FileRow(index + 1 + int(self._format.has_header), self._lines.bytes_of(first, last))
+
+    def form(self) -> FileForm:
+        """How the file is written, as far as it is known when the first row has been given."""
+        assert self._lines is not None
+        assert self._stream is not None
+        dialect = csv.reader((), **self._format.options).dialect
+        end = self._lines.end_of(self._header_text or self.current().text)
+        return FileForm(
+            self._header_text.removesuffix(end),
+            self._stream.head[: self._lines.writing.start],
+            self._lines.writing.codec,
+            end,
+            dialect.delimiter,
+            self._format.quotechar,
+            dialect.escapechar,
+            bool(dialect.doublequote),
+            bool(dialect.skipinitialspace),
+        )
 
     def __enter__(self) -> None: ...
 
@@ -165,9 +191,10 @@ class Reading:
         self.ended = True
         yield ""
 
-    def _header(self, reader: Reader) -> Sequence[str]:
+    def _header(self, reader: Reader, lines: Lines) -> Sequence[str]:
         self._in_header = True
         names = next(reader)
+        self._header_text = lines.bytes_of(0, reader.line_num)
         if self.ended:
             self.check_end(names)
         elif not any(names):

@@ -109,7 +109,7 @@ class Lines:
 
     def __init__(self, stream: Stream, writing: Writing, offset: int, data: bytes) -> None:
         self._stream = stream
-        self._writing = writing
+        self.writing = writing
         self._offset = offset
         self._data = data
         #: The number of a row, its first line, and the line after its last one: the row to be marked.
@@ -142,6 +142,18 @@ class Lines:
         found = self._locate(line, line)
         return None if found is None else found[0]
 
+    def bytes_of(self, first: int, last: int) -> bytes:
+        """The lines from `first` to before `last`, which are still held."""
+        held = chain.from_iterable(
+            block.lines[max(first - block.first, 0) : max(last - block.first, 0)] for block in self._blocks
+        )
+        return b"".join(held)
+
+    def end_of(self, line: bytes) -> bytes:
+        """What ends `line`, or would end it if it were not the last one."""
+        both = "\r\n".encode(self.writing.codec)
+        return both if line.endswith(both) else self.writing.end
+
     def _locate(self, first: int, last: int) -> tuple[int, bytes] | None:
         """The offset of line `first`, and the bytes from it to before line `last`, shortened."""
         offset, sample = None, b""
@@ -158,10 +170,10 @@ class Lines:
         return None if offset is None else (offset, sample[:LONGEST_SAMPLE])
 
     def _decoded_blocks(self) -> Iterator[Iterable[str]]:
-        read, end, width = self._stream.read, self._writing.end, self._writing.width
+        read, end, width = self._stream.read, self.writing.end, self.writing.width
         number, offset, data = 0, self._offset, self._data
         while True:
-            lines = _split(data, self._writing)
+            lines = _split(data, self.writing)
             # What looks like an end may be two halves.
             ended = not lines or (lines[-1].endswith(end) and len(lines[-1]) % width == 0)
             rest = b"" if ended else lines.pop()
@@ -182,7 +194,7 @@ class Lines:
         self.mark()
         needed = max(self.needed, self.row[2]) if self.row else self.needed
         self._blocks = (*(held for held in self._blocks if held.first + len(held.lines) > needed), block)
-        return map(str, block.lines, repeat(self._writing.codec), repeat(self._writing.errors))
+        return map(str, block.lines, repeat(self.writing.codec), repeat(self.writing.errors))
 
 
 def _split(data: bytes, writing: Writing) -> list[bytes]:

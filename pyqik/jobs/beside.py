@@ -7,11 +7,15 @@ the next write until then: a request may be dropped when a process ends, and no 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Final, Protocol, TypeVar, cast
 
-from pyqik.wire.state_requests import STATE_TTL, HashWrite
+from pyqik.core.errors import InvalidCursor
+from pyqik.jobs.answer import Answer
+from pyqik.wire.state_requests import STATE_TTL, HashWrite, Question, Read, StateReply
+
+C = TypeVar("C", bound="Content")
 
 
 @dataclass(slots=True)
@@ -35,8 +39,10 @@ class Content(Protocol):
         """A part of what an earlier run has left. Raises: ValueError and its like for what it has not written."""
         ...
 
-    def changes(self, items: int) -> Changes:
-        """What is new since the last call, without what the item numbered `items` has changed: it is not done yet."""
+    def changes(self, items: int, *, ended: bool) -> Changes:
+        """What is new since the last call, without what the item numbered `items` has changed, as it is not done yet;
+        unless the job has `ended`.
+        """
         ...
 
 
@@ -51,9 +57,9 @@ class Beside:
         self._unanswered: list[tuple[int, Changes]] = [(0, Changes(cleared=True))] if is_new else []
         self._lock = threading.Lock()
 
-    def writes(self, number: int, items: int, kept: int) -> list[HashWrite]:
+    def writes(self, number: int, items: int, kept: int, *, ended: bool) -> list[HashWrite]:
         """What the write of this number holds: whatever Redis has not answered to. It is kept for `kept` seconds."""
-        changes = self.content.changes(items)
+        changes = self.content.changes(items, ended=ended)
         with self._lock:
             self._unanswered.append((number, changes))
             merged = Changes()
@@ -71,19 +77,58 @@ class Beside:
 class Besides:
     """All hashes beside the state of one run."""
 
-    def __init__(self) -> None:
+    def __init__(self, ask: Callable[[Question], Answer], check: Callable[[StateReply, str], None]) -> None:
+        self._ask = ask
+        self._check = check
         #: Those of earlier runs, too, and for how many seconds each is kept after the job's end.
         self.known: dict[str, int] = {}
         self._open: dict[str, Beside] = {}
         self._number = 0
 
-    def content(self, key: str) -> Any:
-        """What `key` holds, if this run has opened it; None otherwise."""
-        found = self._open.get(key)
-        return None if found is None else found.content
+    def __contains__(self, key: str) -> bool:
+        """Whether this run has opened it."""
+        return key in self._open
+
+    def open(self, key: str, content: C, kept: int) -> C:
+        """What the hash `key` holds: `content`, unless this run has opened it before."""
+        if key not in self._open:
+            self.read(key, content)
+            self.add(key, content, kept)
+        return cast(C, self._open[key].content)
+
+    async def aopen(self, key: str, content: C, kept: int) -> C:
+        """`open` for async code."""
+        if key not in self._open:
+            await self.aread(key, content)
+            self.add(key, content, kept)
+        return cast(C, self._open[key].content)
+
+    def read(self, key: str, content: Content) -> None:
+        """Have `content` load all of the hash `key`."""
+        position = self._first_page(key)
+        while position:
+            position = self._load(key, content, self._ask(Read(key, position)).wait())
+
+    async def aread(self, key: str, content: Content) -> None:
+        """`read` for async code."""
+        position = self._first_page(key)
+        while position:
+            position = self._load(key, content, await self._ask(Read(key, position)).arrival())
+
+    def _first_page(self, key: str) -> bytes:
+        return b"0" if key in self.known else b""
+
+    def _load(self, key: str, content: Content, reply: StateReply) -> bytes:
+        """Where the next page begins; empty if that was the last one."""
+        self._check(reply, key)
+        try:
+            content.load(reply.fields)
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+            raise InvalidCursor(f"{key} holds what no job has written: {error}; remove it to go on without") from None
+        return b"" if reply.position == b"0" else reply.position
 
     def add(self, key: str, content: Content, kept: int) -> None:
-        """`key` is opened."""
+        """`key` is opened, and `content` what it holds, or what is new of it."""
         self._open[key] = Beside(key, content, kept, is_new=key not in self.known)
         self.known = {**self.known, key: kept}
 
@@ -98,7 +143,7 @@ class Besides:
             kept = kept_after if ended else STATE_TTL
             found = self._open.get(key)
             if found is not None and kept:
-                writes += found.writes(self._number, items, kept)
+                writes += found.writes(self._number, items, kept, ended=ended)
             else:
                 writes.append(HashWrite(key, kept=kept))
         return self._number, writes

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 _HERE: Final = str(Path(__file__).parent)
+_CLIENT: Final = str(Path(__file__).with_name("client.py"))
 
 
 def warn_if_loop_runs() -> None:
@@ -20,10 +21,11 @@ def warn_if_loop_runs() -> None:
         asyncio.get_running_loop()
     except RuntimeError:
         return
-    frame, called, level = sys._getframe(1), "", 2
+    frame, called, file, level = sys._getframe(1), "", "", 2
     while frame.f_code.co_filename.startswith(_HERE) and frame.f_back is not None:
-        frame, called, level = frame.f_back, frame.f_code.co_name, level + 1
-    twin = f"a{called}" if called.startswith("perform") else f"pyqik.AsyncClient.{called}"
+        called, file = frame.f_code.co_name, frame.f_code.co_filename
+        frame, level = frame.f_back, level + 1
+    twin = f"pyqik.AsyncClient.{called}" if file == _CLIENT else f"a{called}"
     warnings.warn(
         f"{called} blocks the event loop until Redis has answered; write `await {twin}(...)`",
         RuntimeWarning,

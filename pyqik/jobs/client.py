@@ -15,11 +15,15 @@ import redis.asyncio
 
 from pyqik.jobs.blocking import warn_if_loop_runs
 from pyqik.jobs.drafting import Draft, Jids, PointInTime
+from pyqik.jobs.failed_rows import FailedRows
 from pyqik.jobs.middleware import ClientMiddleware
 from pyqik.jobs.options import DEFAULTS, NOT_GIVEN, check_options, given
+from pyqik.jobs.progress import Progress, progress_of
 from pyqik.wire import iteration
 from pyqik.wire.connection import close_async_redis, open_async_redis, open_redis
+from pyqik.wire.long_jobs import LongJob, read_long_job, read_long_job_async
 from pyqik.wire.pushing import AsyncPusher, Pusher
+from pyqik.wire.replies import whole
 
 
 class Client:
@@ -113,6 +117,22 @@ class Client:
         warn_if_loop_runs()
         return iteration.cancel(self._redis, jid)
 
+    def progress(self, jid: str) -> Progress | None:
+        """How far a long job is, in Python or in Ruby: at its last write, five seconds ago at most. None for one that
+        has not begun, is done without having used `pyqik.progress`, or ended more than a day ago.
+
+        Raises: redis.RedisError.
+        """
+        warn_if_loop_runs()
+        return _progress(jid, read_long_job(self._redis, jid))
+
+    def rows(self, jid: str) -> FailedRows | None:
+        """The rows of an import that have failed, see `pyqik.rows`; None for a job that has no rows, or ended more than
+        a week ago. Raises: redis.RedisError; ValueError for what no job has written there.
+        """
+        warn_if_loop_runs()
+        return _rows(read_long_job(self._redis, jid, errors=True))
+
     @property
     def connection(self) -> redis.Redis:
         """The redis-py client through which it pushes."""
@@ -195,6 +215,14 @@ class AsyncClient:
         """Have a long job end; see `Client.cancel`."""
         return await iteration.cancel_async(self._redis, jid)
 
+    async def progress(self, jid: str) -> Progress | None:
+        """How far a long job is; see `Client.progress`."""
+        return _progress(jid, await read_long_job_async(self._redis, jid))
+
+    async def rows(self, jid: str) -> FailedRows | None:
+        """The rows of an import that have failed; see `Client.rows`."""
+        return _rows(await read_long_job_async(self._redis, jid, errors=True))
+
     async def close(self) -> None:
         """Close its connections, if it opened them."""
         if self._owned:
@@ -212,6 +240,14 @@ class AsyncClient:
 def _defaults(options: Mapping[str, Any]) -> Mapping[str, Any]:
     check_options(options, "default_job_options")
     return {**DEFAULTS, **deepcopy(dict(options))}
+
+
+def _progress(jid: str, found: LongJob) -> Progress | None:
+    return progress_of(jid, found.state, found.progress, whole(found.rows.get(b"failed")))
+
+
+def _rows(found: LongJob) -> FailedRows | None:
+    return FailedRows.read(found.rows, found.errors) if found.rows else None
 
 
 def _pushed_before(pushed: Jids) -> str:

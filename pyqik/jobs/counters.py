@@ -38,6 +38,9 @@ class Counters(MutableMapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         return self._values.get(name, 0)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
     def __setitem__(self, name: str, value: Any) -> None:
         if type(name) is not str or not (type(value) is int or (type(value) is float and math.isfinite(value))):
             raise TypeError(f"counters[{name!r}] is {value!r}; write a text as the name, and a finite number")

@@ -13,14 +13,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from pyqik.core.errors import Cancelled, Interrupted, InvalidCursor, PyqikError, Reason, Shutdown
 from pyqik.jobs.answer import Answer
 from pyqik.jobs.beside import Besides, Content
+from pyqik.jobs.blocking import warn_if_loop_runs
 from pyqik.jobs.counters import Counters
+from pyqik.jobs.keeper import NOWHERE, Keeper
 from pyqik.jobs.slot import Slot
-from pyqik.jobs.source import Codec
+from pyqik.jobs.source import Codec, RowGiving
 from pyqik.wire import keys
 from pyqik.wire.iteration import (
     UNNAMED,
@@ -31,32 +33,12 @@ from pyqik.wire.iteration import (
     read_state,
     write_state,
 )
-from pyqik.wire.state_requests import DEPLOY, Fields, HashWrite, Open, Question, Read, Save, StateReply, Writes
+from pyqik.wire.state_requests import DEPLOY, Fields, HashWrite, Open, Question, Save, StateReply, Writes
 
 T = TypeVar("T", bound=Content)
 
 #: Seconds after which a job is offered again that is left to a younger process.
 HANDOVER: Final = 2.0
-
-
-class Keeper(Protocol):
-    """Whoever keeps the state of one run."""
-
-    def ask(self, run: LongRun, question: Question, answer: Answer) -> None:
-        """Have Redis answer, after everything that was asked before; returns at once. The keeper looks after the run's
-        `due` from its first question until it ends.
-        """
-        ...
-
-
-class _Nowhere:
-    """Keeps nothing: for a job that is called like any function."""
-
-    def ask(self, run: LongRun, question: Question, answer: Answer) -> None:
-        answer.give(StateReply("ok"))
-
-
-NOWHERE: Final = _Nowhere()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +70,10 @@ class LongRun:
         self.attention = False
         #: How many items (or checkpoints) this run has finished.
         self.items = 0
+        #: How many of them, between two calls of `raise_if_stopping`, have found their id processed already.
+        self.skips = 0
+        #: Whether the current one has.
+        self.is_skipping = False
         #: Whether this run counts as begun: not before its first callback has come through.
         self.begun = True
         #: Whether the process needs the memory; set from any thread.
@@ -100,7 +86,8 @@ class LongRun:
         self._stopping = stopping
         self._rhythm = rhythm
         self._state = State()
-        self._besides = Besides()
+        #: The hashes beside the state.
+        self.besides = Besides(self._ask, self._check)
         self._opened = False
         self._slots: dict[str, Slot[Any]] = {}
         #: The names of those that belong to checkpoints, not to loops.
@@ -124,9 +111,14 @@ class LongRun:
         return self._state.executions > 0
 
     @property
-    def all_items(self) -> int:
+    def done(self) -> int:
+        """How many items this run has done, without those that were done already."""
+        return self.items - self.skips
+
+    @property
+    def all_done(self) -> int:
         """How many items all of the job's runs have done."""
-        return self._state.items + self.items
+        return self._state.items + self.done
 
     @property
     def executions(self) -> int:
@@ -152,7 +144,7 @@ class LongRun:
         self._check(reply, self.key)
         self._state = read_state(reply.fields, self.key)
         self.counters.load(self._state.counters)
-        self._besides.known = self._state.beside
+        self.besides.known = self._state.beside
         self.cancelled = self._state.cancelled > 0
         self._opened = True
         self.attention = True
@@ -177,41 +169,15 @@ class LongRun:
         """What the hash `key` holds, into `content` when this run first asks for it; `kept` seconds after the job's
         end. Blocks, as `open` does, once for each thousand fields. Raises: what `open` raises.
         """
-        self.open()
-        found: T | None = self._besides.content(key)
-        if found is not None:
-            return found
-        position = self._first_page(key)
-        while position:
-            position = self._load(key, content, self._ask(Read(key, position)).wait())
-        self._besides.add(key, content, kept)
-        return content
+        if key not in self.besides:
+            warn_if_loop_runs()
+            self.open()
+        return self.besides.open(key, content, kept)
 
     async def abeside(self, key: str, content: T, kept: int = 0) -> T:
         """`beside` for async code."""
         await self.aopen()
-        found: T | None = self._besides.content(key)
-        if found is not None:
-            return found
-        position = self._first_page(key)
-        while position:
-            position = self._load(key, content, await self._ask(Read(key, position)).arrival())
-        self._besides.add(key, content, kept)
-        return content
-
-    def _first_page(self, key: str) -> bytes:
-        return b"0" if key in self._besides.known else b""
-
-    def _load(self, key: str, content: Content, reply: StateReply) -> bytes:
-        """Where the next page begins; empty if that was the last one."""
-        self._check(reply, key)
-        try:
-            content.load(reply.fields)
-        except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
-            raise InvalidCursor(
-                f"{key} holds what no job has written: {error}; remove it, and {self.key}, to begin from the start"
-            ) from None
-        return b"" if reply.position == b"0" else reply.position
+        return await self.besides.aopen(key, content, kept)
 
     # Loops and steps.
 
@@ -276,6 +242,15 @@ class LongRun:
         """Whether an item of a loop is being processed."""
         return any(slot.pairs is not None for slot in self._slots.values())
 
+    def row_in_hand(self) -> RowGiving | None:
+        """What can tell of the row of a file that is being processed, if one is."""
+        giving = [slot.pairs for slot in self._slots.values() if isinstance(slot.pairs, RowGiving)]
+        return giving[-1] if giving else None
+
+    def rows_gone_over(self) -> int:
+        """How many rows of files this run has done."""
+        return sum(slot.rows_gone_over() for slot in self._slots.values())
+
     def leave_step(self) -> None:
         """The innermost step has come to its end: what is in it is not worth keeping any more."""
         inside = "/".join(self.path) + "/"
@@ -283,6 +258,12 @@ class LongRun:
         for name in [name for name in self._slots if name.startswith(inside)]:
             del self._slots[name]
         self._state.loops = {name: loop for name, loop in self._state.loops.items() if not name.startswith(inside)}
+
+    def note_skip(self) -> None:
+        """Another piece of work begins: whether the last one was none."""
+        if self.is_skipping:
+            self.is_skipping = False
+            self.skips += 1
 
     def resolve(self) -> None:
         """The job goes on after a loop that was left before its end: so it was meant to end there."""
@@ -317,7 +298,7 @@ class LongRun:
             raise Cancelled("this job was cancelled")
         reason = self._reason()
         if reason is not None:
-            if self.items:
+            if self.done:
                 raise Interrupted(reason)
             # Or a job could be thrown from process to process, and never get on.
             self.attention = True
@@ -326,14 +307,19 @@ class LongRun:
         """Write the state down now; the answer may be awaited, or not. Raises: InvalidCursor."""
         self._schedule(time.monotonic())
         fields = self._fields()
-        number, beside = self._besides.writes(self.items)
+        number, beside = self.besides.writes(self.items)
         self._saving = self._ask(Save([HashWrite(self.key, fields), *beside]), number)
         return self._saving
+
+    def save_unless_busy(self) -> None:
+        """Write the state down, unless the last write is still under way: Redis may be slow, or away."""
+        if self._saving is None or self._saving.given:
+            self.save()
 
     def _hear(self, number: int, reply: StateReply) -> None:
         """What the keeper has found; in its thread."""
         if reply.verdict == "ok":
-            self._besides.answered(number)
+            self.besides.answered(number)
         else:
             self.lost = True
         if reply.cancelled:
@@ -346,11 +332,11 @@ class LongRun:
         self.attention = self.flush_interval == 0
         if now < self._flush_at:
             return None
-        if self._saving is not None and not self._saving.given and self.flush_interval:
-            self._schedule(now)  # Redis is away, or slow: what waits would be outdated when it is written.
+        if self.flush_interval:
+            self._schedule(now)
+            self.save_unless_busy()
             return None
-        answer = self.save()
-        return answer if self.flush_interval == 0 else None
+        return self.save()
 
     def _reason(self) -> Reason | None:
         if self._stopping():
@@ -381,11 +367,11 @@ class LongRun:
         if stopped:
             self._state.stops = [at for at in self._state.stops if at > now - DEPLOY] + [now]
         fields = self._fields()
-        return [HashWrite(self.key, fields), *self._besides.writes(self.items)[1]]
+        return [HashWrite(self.key, fields), *self.besides.writes(self.items)[1]]
 
     def end_writes(self) -> Writes:
         """The job is done: its state goes, but for what is kept for those who ask later."""
-        return [HashWrite(self.key, kept=0), *self._besides.writes(self.items, ended=True)[1]]
+        return [HashWrite(self.key, kept=0), *self.besides.writes(self.items, ended=True)[1]]
 
     def cursor(self) -> Any:
         """The cursor of the loop that was begun last, as JSON has it; None before its first item."""
@@ -397,8 +383,8 @@ class LongRun:
         state = self._state
         state.loops = self._written()
         state.counters = self.counters.committed(self.items)
-        state.beside = self._besides.known
-        written = replace(state, executions=state.executions + int(self.begun), items=state.items + self.items)
+        state.beside = self.besides.known
+        written = replace(state, executions=state.executions + int(self.begun), items=state.items + self.done)
         return write_state(written, self._latest)
 
     def _written(self) -> dict[str, Loop]:

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from pyqik.jobs.source import Bookmark, Bookmarking, Codec, cursor_of, cursor_text
+from pyqik.jobs.source import Bookmark, Bookmarking, Codec, RowGiving, cursor_of, cursor_text
 from pyqik.wire.iteration import Loop
 
 T = TypeVar("T")
@@ -22,6 +22,7 @@ class Slot(Generic[C]):
 
     __slots__ = (
         "_codec",
+        "_rows",
         "_text",
         "_was_behind",
         "behind",
@@ -54,6 +55,7 @@ class Slot(Generic[C]):
         self.is_own = False
         #: What gives the items, for its bookmarks; None before and after.
         self.pairs: object = None
+        self._rows = 0
 
     def saved(self) -> C | None:
         """The cursor that an earlier run, or `put`, has left. Raises: InvalidCursor if the codec cannot read it."""
@@ -116,8 +118,16 @@ class Slot(Generic[C]):
         if hasattr(self.pairs, "finish"):
             self.pairs.finish()
 
+    def rows_gone_over(self) -> int:
+        """How many rows of a file this run has done; without the one in hand."""
+        if not isinstance(self.pairs, RowGiving):
+            return self._rows
+        in_hand = not (self.done or self.behind or not self.pairs.given)
+        return self.pairs.given - int(in_hand)
+
     def close(self) -> None:
         """Close what gives the items, if it can be closed."""
+        self._rows = self.rows_gone_over()
         pairs = self.pairs
         self._note_bookmark()
         self.pairs = None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 from uuid import UUID
 
 from pyqik.core.errors import ContinueIn, InvalidCursor
@@ -56,6 +56,45 @@ class Bookmarking(Protocol):
 
     def bookmark(self) -> Bookmark:
         """That of the pair that was given last. It is asked for at each write of the state, and must be quick."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileForm:
+    """How a CSV file is written: what it takes to write rows like its own."""
+
+    #: The bytes of the header without its line end, and those before it; empty if there is none.
+    header: bytes = b""
+    mark: bytes = b""
+    encoding: str = "utf-8"
+    end: bytes = b"\n"
+    delimiter: str = ","
+    quotechar: str | None = '"'
+    escapechar: str | None = None
+    doublequote: bool = True
+    skipinitialspace: bool = False
+
+
+class FileRow(NamedTuple):
+    """One row of a file. `number` is that which a spreadsheet shows: the first line has 1."""
+
+    number: int
+    text: bytes
+
+
+@runtime_checkable
+class RowGiving(Protocol):
+    """Pairs whose items are the rows of a file, one by one."""
+
+    #: How many it has given.
+    given: int
+
+    def row(self) -> FileRow:
+        """The one that was given last."""
+        ...
+
+    def form(self) -> FileForm:
+        """How the file is written."""
         ...
 
 

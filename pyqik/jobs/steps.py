@@ -80,6 +80,7 @@ def raise_if_stopping() -> None:
     """
     run = _opened()
     run.resolve()
+    run.note_skip()
     if run.attention:
         run.attend()
     if not run.in_a_loop:
@@ -95,6 +96,9 @@ class CurrentCounters(MutableMapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         return self._current()[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._current()
 
     def __setitem__(self, name: str, value: Any) -> None:
         self._current()[name] = value

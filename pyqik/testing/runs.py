@@ -13,6 +13,9 @@ from typing import Any, Final, Literal, Self, TypeAlias
 from pyqik.core.config import Config
 from pyqik.core.errors import Interruption, PyqikError, Reason
 from pyqik.jobs.counters import Number
+from pyqik.jobs.failed_rows import FailedRows
+from pyqik.jobs.processed import ids_of
+from pyqik.jobs.progress import Progress, progress_of
 from pyqik.jobs.registry import Registry
 from pyqik.testing.plan import Plan
 from pyqik.testing.stage import Killed, Stage
@@ -20,6 +23,7 @@ from pyqik.testing.state_hash import StateHash
 from pyqik.wire import keys
 from pyqik.wire.broker import UnitOfWork
 from pyqik.wire.payload import Payload, decode, patch
+from pyqik.wire.replies import whole
 from pyqik.worker.engine.capsules import policy_of
 from pyqik.worker.engine.continuation import reason_of
 from pyqik.worker.engine.handlers import Handlers
@@ -113,6 +117,24 @@ class Run:
         """
         return json.loads(self.state.get("c", "null"))
 
+    def processed(self, kind: str) -> set[int] | set[str]:
+        """The ids of this kind that are kept for the job's next run, see `pyqik.processed`; none when it is done."""
+        return ids_of(self._state.beside.get(keys.processed(self.payload.jid, kind), {}))
+
+    @property
+    def progress(self) -> Progress:
+        """How far the job is now, or was when it was done, as `Client.progress` says it."""
+        jid, beside = self.payload.jid, self._state.beside
+        failed = whole(beside.get(keys.rows(jid), {}).get(b"failed"))
+        said = progress_of(jid, self._state.fields, beside.get(keys.progress(jid), {}), failed)
+        return said or Progress(jid, self._all_done)
+
+    @property
+    def rows(self) -> FailedRows:
+        """The rows of an import that have failed, as `Client.rows` says it."""
+        jid, beside = self.payload.jid, self._state.beside
+        return FailedRows.read(beside.get(keys.rows(jid), {}), beside.get(keys.errors(jid), {}))
+
     def again(
         self, *, interrupt_after: int | None = None, crash_after: int | None = None, flush_after: int | None = None
     ) -> Run:
@@ -185,7 +207,8 @@ class Run:
     def _read_long_run(self) -> None:
         long_run = self._trial.execution.long_run
         self.cancelled = long_run is not None and long_run.cancelled
-        self.items = 0 if long_run is None else long_run.items
+        self.items = 0 if long_run is None else long_run.done
+        self._all_done = 0 if long_run is None else long_run.all_done
         self.executions = 0 if long_run is None else long_run.executions
         if self.completed:
             self.counters = {} if long_run is None else dict(long_run.counters)

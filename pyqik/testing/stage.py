@@ -23,7 +23,7 @@ class Killed(BaseException):
 
 
 class Stage:
-    """See the module's docstring. It is the `pyqik.jobs.long_run.Keeper` of the run; everything is done at once."""
+    """See the module's docstring. It is the `pyqik.jobs.keeper.Keeper` of the run; everything is done at once."""
 
     def __init__(self, state: StateHash, plan: Plan) -> None:
         self._state = state
@@ -44,7 +44,7 @@ class Stage:
                 run.save()
             if self._is_time_to_die(run):
                 self._die()
-        items = 0 if run is None else run.items
+        items = 0 if run is None else run.done
         return plan.interrupt_after is not None and items >= plan.interrupt_after
 
     def ask(self, run: LongRun, question: Question, answer: Answer) -> None:
@@ -72,11 +72,11 @@ class Stage:
         self._state.settle(self._owner, writes)
 
     def _is_time_to_die(self, run: LongRun) -> bool:
-        return self._plan.crash_after is not None and run.items >= self._plan.crash_after
+        return self._plan.crash_after is not None and run.done >= self._plan.crash_after
 
     def _is_time_to_flush(self, run: LongRun) -> bool:
         after = self._plan.flush_after
-        return after is not None and not self._flushed and run.items >= after
+        return after is not None and not self._flushed and run.done >= after
 
     def _die(self) -> NoReturn:
         self.killed = True

@@ -1,6 +1,7 @@
 """Every Redis key that pyqik reads or writes, by name.
 
-The first half is Sidekiq's (6.4 to 8.1) and must not change; the second half is pyqik's own, all under `pyqik:`.
+The first half is Sidekiq's (6.4 to 8.1) and must not change; the second half is pyqik's own: what belongs to one job
+has its jid in its name, the rest is under `pyqik:`.
 Sidekiq Pro treats keys that start with `queue:sq|` as orphans of its own processes, so nothing of ours may look so.
 """
 
@@ -67,6 +68,26 @@ def deploy_marks(day: str) -> str:
 def deploy_lock(label: str) -> str:
     """Held for a minute by whoever marks the deploy called `label`."""
     return f"deploylock-{label}"
+
+
+def processed(jid: str, kind: str) -> str:
+    """The hash of the ids of one kind that a job has done."""
+    return f"{jid}/{kind}"
+
+
+def rows(jid: str) -> str:
+    """The hash of the rows that a job has gone over, and of those that failed, by their numbers."""
+    return f"rows/{jid}"
+
+
+def errors(jid: str) -> str:
+    """The hash of the failed rows of a job, with their messages: number of a block → block."""
+    return f"errors/{jid}"
+
+
+def progress(jid: str) -> str:
+    """The hash of how far a job is, as its author says it."""
+    return f"progress/{jid}"
 
 
 def in_flight(identity: str) -> str:

@@ -1,8 +1,10 @@
 -- What `iteration.lua` and `settle.lua` have in common: writing the state of a long job, and the hashes beside it.
+--
+-- KEYS     none of its own: those of the scripts that it is put before
+-- ARGV     from `first` to `last`: key, seconds for which it is kept from now on (0: it goes), how many fields, field,
+--          value, ... (an empty value removes the field), and so on
+-- Returns  nil; or an error, if one of them is something else by now, as anybody may have written there: it is left alone
 
--- The hashes stand in ARGV from `first` to `last`: key, seconds for which it is kept from now on (0: it goes), how many
--- fields, field, value, ... (an empty value removes the field). One of them may be something else by now, as anybody may
--- have written there: it is left alone, and the error returned.
 local function write_hashes(first, last)
   local i, broken = first, nil
   while i <= last do

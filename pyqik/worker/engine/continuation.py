@@ -55,4 +55,4 @@ def _place_of_interrupted(
     if reason == "time_slice":
         return BACK
     lately = any(at > now - STOPPED_LATELY for at in run.recent_stops)
-    return BACK if lately or run.items == 0 else FRONT
+    return BACK if lately or run.done == 0 else FRONT

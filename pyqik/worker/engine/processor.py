@@ -25,7 +25,8 @@ from pyqik.jobs import context
 from pyqik.jobs.context import Context
 from pyqik.jobs.definition import JobDefinition, Runnable
 from pyqik.jobs.foreign import heed_foreign_fields
-from pyqik.jobs.long_run import NOWHERE, Keeper, LongRun, Rhythm
+from pyqik.jobs.keeper import NOWHERE, Keeper
+from pyqik.jobs.long_run import LongRun, Rhythm
 from pyqik.jobs.middleware import ServerMiddleware, around
 from pyqik.jobs.registry import Registry
 from pyqik.wire.broker import UnitOfWork

@@ -75,7 +75,7 @@ class States:
     # For the threads and tasks of jobs.
 
     def ask(self, unit: UnitOfWork, run: LongRun, question: Question, answer: Answer) -> None:
-        """Have Redis answer; see `pyqik.jobs.long_run.Keeper`."""
+        """Have Redis answer; see `pyqik.jobs.keeper.Keeper`."""
         with self._lock:
             if self._closed:
                 answer.give(Shutdown("this process is ending"))
@@ -170,7 +170,7 @@ class States:
 
 
 class UnitKeeper:
-    """Keeps the state of one unit of work's run; see `pyqik.jobs.long_run.Keeper`."""
+    """Keeps the state of one unit of work's run; see `pyqik.jobs.keeper.Keeper`."""
 
     def __init__(self, states: States, unit: UnitOfWork) -> None:
         self._states = states
