@@ -198,6 +198,7 @@ from pyqik.core.errors import (
     RetryIn,
     Shutdown,
     SourceChanged,
+    StoreError,
     WrongArguments,
 )
 from pyqik.core.events import events
@@ -208,6 +209,7 @@ from pyqik.jobs.failed_rows import FailedCsv, FailedRows, RowError
 from pyqik.jobs.function_job import FunctionJob, job
 from pyqik.jobs.iterable_job import IterableJob
 from pyqik.jobs.job import Job
+from pyqik.jobs.job_file import BinaryFile, TextFile, file
 from pyqik.jobs.lifecycle import on
 from pyqik.jobs.loops import each
 from pyqik.jobs.middleware import ClientMiddleware, ServerMiddleware
@@ -258,16 +260,20 @@ __all__ = [  # noqa: RUF022
     "raise_if_stopping",
     "resume",
     "step",
-    # Progress and rows
+    # Progress, rows and files
+    "BinaryFile",
     "FailedCsv",
     "FailedRows",
     "Processed",
     "Progress",
     "RowError",
     "Rows",
+    "StoreError",
+    "TextFile",
     "aprocessed",
     "aprogress",
     "arows",
+    "file",
     "processed",
     "progress",
     "rows",

@@ -1,5 +1,5 @@
 """The command line: `pyqik work` runs jobs, `pyqik check` says what is wrong before anything runs, `pyqik cancel` has a
-long job end.
+long job end, `pyqik progress` shows how far it is.
 
 Flags are one more source of the configuration (see `pyqik.core.config.sources`). Running is the supervisor's part.
 """
@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, TextIO, cast
@@ -25,6 +26,7 @@ from pyqik.core.errors import ConfigError
 from pyqik.jobs.client import Client
 from pyqik.jobs.process import configured
 from pyqik.jobs.registry import registry
+from pyqik.progress_bar import show
 
 _HERE: Final = str(Path(__file__).parent)
 
@@ -39,6 +41,7 @@ _VALUES: Final = (
     (("-e", "--environment"), "environment", "NAME", "which section of sidekiq.yml counts"),
     (("-g", "--tag"), "tag", "TEXT", "shown beside the process in Sidekiq's Web UI"),
     (("--redis",), "redis", "URL", "redis://, rediss://, unix:// or redis+sentinel://"),
+    (("--files",), "files", "DIRECTORY", "where half-written files of jobs are kept; all workers share it"),
     (("--processes",), "processes", "N", "child processes"),
     (("--host",), "host", "ADDRESS", "address of the HTTP server"),
     (("--port",), "port", "PORT", "port of the HTTP server; 0 for none"),
@@ -116,6 +119,31 @@ def cancel(arguments: argparse.Namespace) -> int:
                 return 1
             when = datetime.fromtimestamp(since).astimezone().isoformat(" ", "seconds")
             _say([f"{jid}: cancelled at {when}; it ends at its next item, or when it starts"])
+    return 0
+
+
+def progress(arguments: argparse.Namespace) -> int:
+    """`pyqik progress JID`: show how far a long job is; 1 if nothing is known of it, or Redis cannot be reached, 130 if
+    Ctrl-C has ended it.
+    """
+    from redis.exceptions import RedisError
+
+    config = load(flags_layer(arguments), file=arguments.file).config
+    with Client(config.redis) as client:
+        try:
+            read = partial(client.progress, arguments.jid)
+            last = show(read, sys.stdout, follow=arguments.follow, as_json=arguments.json)
+        except RedisError as error:
+            _say([f"pyqik: {redacted(config.redis)} cannot be reached: {error}"], sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            return 130
+    if last is None:
+        why = "it has not begun, is done without having used pyqik.progress, or ended more than a day ago"
+        _say([f"pyqik: nothing is known of the job {arguments.jid}: {why}"], sys.stderr)
+        return 1
+    if arguments.follow and last.ended_at is None:
+        _say([f"pyqik: nothing is known of the job {arguments.jid} any more: it has ended"], sys.stderr)
     return 0
 
 
@@ -282,6 +310,13 @@ def _parser() -> argparse.ArgumentParser:
     added = commands.add_parser("cancel", parents=[_where(version)], help="have long jobs end", allow_abbrev=False)
     added.add_argument("jids", nargs="+", metavar="JID", help="ids of jobs that run, wait, or will be retried")
     added.set_defaults(command=cancel)
+    added = commands.add_parser(
+        "progress", parents=[_where(version)], help="show how far a long job is", allow_abbrev=False
+    )
+    added.add_argument("jid", metavar="JID", help="id of a job that has begun, and ended a day ago at most")
+    added.add_argument("--follow", action="store_true", help="go on until it has ended")
+    added.add_argument("--json", action="store_true", help="write an object of JSON; with --follow one for each change")
+    added.set_defaults(command=progress)
     return parser
 
 

@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LUA = sorted(PACKAGE.rglob("*.lua"))
 
 #: Each layer may import itself and what stands before it. "" are the files beside the layers.
-LAYERS = ["core", "wire", "jobs", "enumerators", "worker", "testing", ""]
+LAYERS = ["core", "wire", "stores", "jobs", "enumerators", "worker", "testing", ""]
 #: The same inside of the worker; of the files beside these rooms, only `launcher` looks into them.
 ROOMS = ["engine", "upkeep", "processes"]
 

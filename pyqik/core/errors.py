@@ -73,6 +73,10 @@ class SourceChanged(PyqikError):
     """What a long job goes over, a file for instance, is not what it was when the job was interrupted."""
 
 
+class StoreError(PyqikError):
+    """A file of a job could not be kept, restored or published; nothing is published then."""
+
+
 class PoisonPill(PyqikError):
     """A job has crashed its process too often: it went to the dead set. Only death handlers and the dead set see it."""
 

@@ -101,6 +101,7 @@ class Reading:
         self.ended = False
         self._in_header = False
         self._header_text = b""
+        self._columns = 0
         self._stream: Stream | None = None
         self._reader: Reader | None = None
         self._lines: Lines | None = None
@@ -120,6 +121,7 @@ class Reading:
         writing = writing_of(stream.head, encoding, self._file.errors, self._format.quotechar)
         reader, lines = self._read(stream, writing, writing.start, stream.head[writing.start :])
         names = self._header(reader, lines) if self._format.has_header else self._format.names
+        self._columns = len(names or ())
         if place is not None and self._leads_forward(stream, place):
             reader, lines = self._jump(stream, writing, place)
         for row in islice(reader, min(self._target - self.row, sys.maxsize)):
@@ -148,24 +150,26 @@ class Reading:
         assert self._lines is not None
         assert self._lines.row is not None
         index, first, last = self._lines.row
-        return FileRow(index + 1 + int(self._format.has_header), self._lines.bytes_of(first, last))
+        text = self._lines.bytes_of(first, last)
+        return FileRow(index + 1 + int(self._format.has_header), text.removesuffix(self._lines.end_of(text)))
 
     def form(self) -> FileForm:
         """How the file is written, as far as it is known when the first row has been given."""
         assert self._lines is not None
         assert self._stream is not None
         dialect = csv.reader((), **self._format.options).dialect
-        end = self._lines.end_of(self._header_text or self.current().text)
         return FileForm(
-            self._header_text.removesuffix(end),
+            self._header_text.removesuffix(self._lines.end_of(self._header_text)),
             self._stream.head[: self._lines.writing.start],
             self._lines.writing.codec,
-            end,
+            self._lines.end_of(self._header_text) or self._lines.end_in(self._stream.head),
             dialect.delimiter,
             self._format.quotechar,
+            dialect.quoting,
             dialect.escapechar,
             bool(dialect.doublequote),
             bool(dialect.skipinitialspace),
+            self._columns,
         )
 
     def __enter__(self) -> None: ...

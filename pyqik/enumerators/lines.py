@@ -150,9 +150,14 @@ class Lines:
         return b"".join(held)
 
     def end_of(self, line: bytes) -> bytes:
-        """What ends `line`, or would end it if it were not the last one."""
+        """What ends `line`; nothing, if it is the last one."""
+        ends = (text.encode(self.writing.codec) for text in ("\r\n", "\n", "\r"))
+        return next((end for end in ends if line.endswith(end)), b"")
+
+    def end_in(self, text: bytes) -> bytes:
+        """What ends a line, as far as `text` tells."""
         both = "\r\n".encode(self.writing.codec)
-        return both if line.endswith(both) else self.writing.end
+        return both if both in text else self.writing.end
 
     def _locate(self, first: int, last: int) -> tuple[int, bytes] | None:
         """The offset of line `first`, and the bytes from it to before line `last`, shortened."""

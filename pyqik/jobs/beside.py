@@ -7,7 +7,7 @@ the next write until then: a request may be dropped when a process ends, and no 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar, cast
 
@@ -55,11 +55,14 @@ class Beside:
         self.kept: Final = kept
         # One that is new replaces whatever an earlier job of that jid has left.
         self._unanswered: list[tuple[int, Changes]] = [(0, Changes(cleared=True))] if is_new else []
+        #: Whether what stands there is another job's, as nothing was written yet.
+        self.is_foreign = is_new
         self._lock = threading.Lock()
 
     def writes(self, number: int, items: int, kept: int, *, ended: bool) -> list[HashWrite]:
         """What the write of this number holds: whatever Redis has not answered to. It is kept for `kept` seconds."""
         changes = self.content.changes(items, ended=ended)
+        self.is_foreign = False
         with self._lock:
             self._unanswered.append((number, changes))
             merged = Changes()
@@ -77,9 +80,16 @@ class Beside:
 class Besides:
     """All hashes beside the state of one run."""
 
-    def __init__(self, ask: Callable[[Question], Answer], check: Callable[[StateReply, str], None]) -> None:
+    def __init__(
+        self,
+        ask: Callable[[Question], Answer],
+        check: Callable[[StateReply, str], None],
+        unasked: Callable[[str, bool], Sequence[tuple[str, bytes]]],
+    ) -> None:
         self._ask = ask
         self._check = check
+        #: What is written into a hash that this run has not opened.
+        self._unasked = unasked
         #: Those of earlier runs, too, and for how many seconds each is kept after the job's end.
         self.known: dict[str, int] = {}
         self._open: dict[str, Beside] = {}
@@ -89,16 +99,18 @@ class Besides:
         """Whether this run has opened it."""
         return key in self._open
 
-    def open(self, key: str, content: C, kept: int) -> C:
-        """What the hash `key` holds: `content`, unless this run has opened it before."""
+    def open(self, key: str, make: Callable[[], C], kept: int) -> C:
+        """What the hash `key` holds: what `make` makes, unless this run has opened it before."""
         if key not in self._open:
+            content = make()
             self.read(key, content)
             self.add(key, content, kept)
         return cast(C, self._open[key].content)
 
-    async def aopen(self, key: str, content: C, kept: int) -> C:
+    async def aopen(self, key: str, make: Callable[[], C], kept: int) -> C:
         """`open` for async code."""
         if key not in self._open:
+            content = make()
             await self.aread(key, content)
             self.add(key, content, kept)
         return cast(C, self._open[key].content)
@@ -116,7 +128,8 @@ class Besides:
             position = self._load(key, content, await self._ask(Read(key, position)).arrival())
 
     def _first_page(self, key: str) -> bytes:
-        return b"0" if key in self.known else b""
+        found = self._open.get(key)
+        return b"" if key not in self.known or (found is not None and found.is_foreign) else b"0"
 
     def _load(self, key: str, content: Content, reply: StateReply) -> bytes:
         """Where the next page begins; empty if that was the last one."""
@@ -145,7 +158,7 @@ class Besides:
             if found is not None and kept:
                 writes += found.writes(self._number, items, kept, ended=ended)
             else:
-                writes.append(HashWrite(key, kept=kept))
+                writes.append(HashWrite(key, self._unasked(key, ended) if kept else (), kept))
         return self._number, writes
 
     def answered(self, number: int) -> None:

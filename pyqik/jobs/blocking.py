@@ -12,8 +12,9 @@ _HERE: Final = str(Path(__file__).parent)
 _CLIENT: Final = str(Path(__file__).with_name("client.py"))
 
 
-def warn_if_loop_runs() -> None:
-    """Warn, once for each place that calls, if the caller's thread runs an event loop; names the form to await instead.
+def warn_if_loop_runs(twin: str = "") -> None:
+    """Warn, once for each place that calls, if the caller's thread runs an event loop; names the form to await instead:
+    `twin`, or that of the function that the author called.
 
     It is called from whatever blocks; the outermost function of this package is what the author called.
     """
@@ -25,7 +26,7 @@ def warn_if_loop_runs() -> None:
     while frame.f_code.co_filename.startswith(_HERE) and frame.f_back is not None:
         called, file = frame.f_code.co_name, frame.f_code.co_filename
         frame, level = frame.f_back, level + 1
-    twin = f"pyqik.AsyncClient.{called}" if file == _CLIENT else f"a{called}"
+    twin = twin or (f"pyqik.AsyncClient.{called}" if file == _CLIENT else f"a{called}")
     warnings.warn(
         f"{called} blocks the event loop until Redis has answered; write `await {twin}(...)`",
         RuntimeWarning,

@@ -68,7 +68,7 @@ def entries_of(block: bytes) -> list[Entry]:
         if not decompressor.eof:
             raise ValueError("a block of failed rows is cut off, or too large")
         return _decode_block(packed)
-    except (zlib.error, msgspec.MsgspecError) as error:
+    except (zlib.error, msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(f"a block of failed rows cannot be read: {error}") from None
 
 
@@ -81,13 +81,14 @@ def form_of(text: bytes | None) -> FileForm | None:
     """The form that such a text stands for. Raises: ValueError."""
     if not text:
         return None
-    fields: dict[str, Any] = json.loads(text)
     try:
+        fields: dict[str, Any] = json.loads(text)
         for name in ("header", "mark", "end"):
             fields[name] = fields[name].encode("latin-1")
         form = FileForm(**fields)
         "".encode(form.encoding)
-    except (TypeError, AttributeError, KeyError, LookupError) as error:
+        csv.writer(io.StringIO(), **dialect_of(form))
+    except (TypeError, ValueError, AttributeError, KeyError, LookupError, RecursionError, csv.Error) as error:
         raise ValueError(f"the form of a file cannot be {text[:50]!r}: {error}") from None
     return form
 
@@ -139,13 +140,13 @@ class FailedCsv:
         """Its lines."""
         form, mark = self._form, self._form.mark
         names = self._fields(form.header) if form.header else []
+        width = max(len(names), form.columns)
         if names:
             yield mark + form.header + self._cell(_unlike(names, self._column)) + form.end
             mark = b""
         for text, error in self._rows:
             row = str(error.row).encode(form.encoding) if text is None else text
-            row = row.removesuffix(form.end).removesuffix("\n".encode(form.encoding))
-            missing = max(len(names) - len(self._fields(row)), 0) * form.delimiter.encode(form.encoding)
+            missing = max(width - len(self._fields(row)), 0) * form.delimiter.encode(form.encoding)
             messages = "; ".join(map(str, error.messages))
             yield mark + row + missing + self._cell(_harmless(messages)) + form.end
             mark = b""
@@ -159,31 +160,37 @@ class FailedCsv:
         file.writelines(self)
 
     def _fields(self, row: bytes) -> list[str]:
+        # With QUOTE_NONNUMERIC it would want numbers.
+        quoting = csv.QUOTE_NONE if self._form.quotechar is None else csv.QUOTE_MINIMAL
         text = row.decode(self._form.encoding, "replace")
-        return next(csv.reader(io.StringIO(text, newline=""), **self._dialect()), [])
+        reader = csv.reader(io.StringIO(text, newline=""), **{**dialect_of(self._form), "quoting": quoting})
+        return next(reader, [])
 
     def _cell(self, text: str) -> bytes:
         """The delimiter, and a field of this text."""
         form, out = self._form, io.StringIO()
+        if not text:
+            return form.delimiter.encode(form.encoding)
         try:
-            csv.writer(out, lineterminator="\r\n", **self._dialect()).writerow(["", text])
-            cell = out.getvalue().removesuffix("\r\n")
+            csv.writer(out, lineterminator="\r\n", **dialect_of(self._form)).writerow([text])
+            cell = form.delimiter + out.getvalue().removesuffix("\r\n")
         except csv.Error:
             # Without quotes there is no way to write a delimiter or a line end.
             special = f"{form.delimiter}{form.quotechar or ''}{form.escapechar or ''}\r\n"
             cell = form.delimiter + text.translate({ord(each): " " for each in special})
         return cell.encode(form.encoding, "replace")
 
-    def _dialect(self) -> dict[str, Any]:
-        form = self._form
-        return {
-            "delimiter": form.delimiter,
-            "quotechar": form.quotechar,
-            "quoting": csv.QUOTE_NONE if form.quotechar is None else csv.QUOTE_MINIMAL,
-            "escapechar": form.escapechar,
-            "doublequote": form.doublequote,
-            "skipinitialspace": form.skipinitialspace,
-        }
+
+def dialect_of(form: FileForm) -> dict[str, Any]:
+    """What the `csv` module is to be told."""
+    return {
+        "delimiter": form.delimiter,
+        "quotechar": form.quotechar,
+        "quoting": csv.QUOTE_NONE if form.quotechar is None else form.quoting,
+        "escapechar": form.escapechar,
+        "doublequote": form.doublequote,
+        "skipinitialspace": form.skipinitialspace,
+    }
 
 
 def _unlike(names: list[str], name: str) -> str:

@@ -140,6 +140,7 @@ class IterableJob(Job, abstract=True):
                 self._each(run, slot, pairs, args)
         except Complete:
             slot.done = True
+            run.items += 1
             run.save().wait()
         except Cancelled:
             self.on_cancel()

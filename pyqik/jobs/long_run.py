@@ -15,24 +15,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from pyqik.core.errors import Cancelled, Interrupted, InvalidCursor, PyqikError, Reason, Shutdown
+from pyqik.core.errors import Cancelled, Complete, Interrupted, InvalidCursor, PyqikError, Reason, Shutdown
 from pyqik.jobs.answer import Answer
 from pyqik.jobs.beside import Besides, Content
 from pyqik.jobs.blocking import warn_if_loop_runs
 from pyqik.jobs.counters import Counters
 from pyqik.jobs.keeper import NOWHERE, Keeper
+from pyqik.jobs.run_files import RunFiles, Storage
 from pyqik.jobs.slot import Slot
-from pyqik.jobs.source import Codec, RowGiving
+from pyqik.jobs.slots import Migrate, Slots
+from pyqik.jobs.source import Codec
+from pyqik.jobs.storage import LOCAL
 from pyqik.wire import keys
-from pyqik.wire.iteration import (
-    UNNAMED,
-    Loop,
-    State,
-    decode_cursor,
-    encode_cursor,
-    read_state,
-    write_state,
-)
+from pyqik.wire.iteration import UNNAMED, State, read_state, write_state
+from pyqik.wire.long_jobs import progress_fields
 from pyqik.wire.state_requests import DEPLOY, Fields, HashWrite, Open, Question, Save, StateReply, Writes
 
 T = TypeVar("T", bound=Content)
@@ -59,6 +55,7 @@ class LongRun:
         keeper: Keeper = NOWHERE,
         stopping: Callable[[], bool] = lambda: False,
         rhythm: Rhythm = Rhythm(),
+        storage: Storage = LOCAL,
     ) -> None:
         self.name: Final = name
         self.jid: Final = jid
@@ -72,27 +69,29 @@ class LongRun:
         self.items = 0
         #: How many of them, between two calls of `raise_if_stopping`, have found their id processed already.
         self.skips = 0
-        #: Whether the current one has.
-        self.is_skipping = False
+        #: Whether the current one has; and whether there is one.
+        self.is_skipping = self._in_a_piece = False
         #: Whether this run counts as begun: not before its first callback has come through.
         self.begun = True
         #: Whether the process needs the memory; set from any thread.
         self.memory_is_short = False
         #: Whether somebody has cancelled the job, and whether another run has taken it over; heard from the keeper.
         self.cancelled = self.lost = False
-        #: The names of the steps that are being done, the outermost first.
-        self.path: list[str] = []
         self._keeper = keeper
         self._stopping = stopping
         self._rhythm = rhythm
+        self._storage = storage
         self._state = State()
         #: The hashes beside the state.
-        self.besides = Besides(self._ask, self._check)
+        self.besides = Besides(self._ask, self._check, self._unasked)
         self._opened = False
-        self._slots: dict[str, Slot[Any]] = {}
-        #: The names of those that belong to checkpoints, not to loops.
-        self._saved_by_hand: set[str] = set()
-        self._latest = UNNAMED
+        #: What the state says of files; and the files, once the job has asked for one.
+        self._files_text: bytes | None = None
+        self._files: RunFiles | None = None
+        #: Why this run cannot go on.
+        self._trouble: BaseException | None = None
+        #: Its loops and steps.
+        self.slots = Slots(name)
         self._saving: Answer | None = None
         self._began = self._flush_at = time.monotonic()
         #: When `attention` is next to be raised, as `time.monotonic` has it.
@@ -143,10 +142,14 @@ class LongRun:
             raise Interrupted("handover", HANDOVER)
         self._check(reply, self.key)
         self._state = read_state(reply.fields, self.key)
+        self.slots.load(self._state.loops)
         self.counters.load(self._state.counters)
         self.besides.known = self._state.beside
         self.cancelled = self._state.cancelled > 0
+        self._files_text = reply.fields.get(b"files")
         self._opened = True
+        if b"over" in reply.fields:
+            raise Complete
         self.attention = True
         self._schedule(time.monotonic())
 
@@ -165,19 +168,68 @@ class LongRun:
 
     # Hashes beside the state.
 
-    def beside(self, key: str, content: T, kept: int = 0) -> T:
-        """What the hash `key` holds, into `content` when this run first asks for it; `kept` seconds after the job's
-        end. Blocks, as `open` does, once for each thousand fields. Raises: what `open` raises.
+    def _unasked(self, key: str, ended: bool) -> Fields:
+        """How far it is, for those who look there, though this run says nothing of it."""
+        if key != keys.progress(self.jid):
+            return []
+        return progress_fields(self.all_done, self.executions, time.time(), ended=ended)
+
+    def beside(self, key: str, make: Callable[[], T], twin: str, kept: int = 0) -> T:
+        """What the hash `key` holds, into what `make` makes when this run first asks for it; `kept` seconds after the
+        job's end. Blocks, as `open` does, once for each thousand fields; async code should use `twin`. Raises: what
+        `open` raises.
         """
         if key not in self.besides:
-            warn_if_loop_runs()
+            warn_if_loop_runs(twin)
             self.open()
-        return self.besides.open(key, content, kept)
+        return self.besides.open(key, make, kept)
 
-    async def abeside(self, key: str, content: T, kept: int = 0) -> T:
+    async def abeside(self, key: str, make: Callable[[], T], kept: int = 0) -> T:
         """`beside` for async code."""
         await self.aopen()
-        return await self.besides.aopen(key, content, kept)
+        return await self.besides.aopen(key, make, kept)
+
+    @property
+    def files(self) -> RunFiles:
+        """Its files. Needs an opened state. Raises: PyqikError if there is no store for them; InvalidCursor."""
+        if self._files is None:
+            if self._storage.store is None and self.is_kept:
+                raise PyqikError(
+                    "there is no store for the files of jobs; name a directory that all workers share, "
+                    'as in files="/mnt/jobs", in the configuration (PYQIK_FILES in the environment)'
+                )
+            self._files = RunFiles(self.jid, self._storage, self._files_text)
+        return self._files
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether its state is kept anywhere."""
+        return self._keeper is not NOWHERE
+
+    @property
+    def has_files(self) -> bool:
+        """Whether it has asked for one."""
+        return self._files is not None
+
+    def remove_files(self) -> None:
+        """The job is over: nothing of its files is needed any more. That is written down first, as it would find them
+        gone if its process died now. Blocks for two round trips, if there are any files.
+        """
+        if (self._files is None and not self._files_text) or self._storage.store is None:
+            return
+        over = self._ask(Save([HashWrite(self.key, [("over", b"1")])]))
+        if over.wait().verdict == "ok":
+            self.files.remove_all()
+
+    def give_up(self, reason: BaseException) -> None:
+        """It waits for nothing any longer: its process ends; from any thread."""
+        if self._files is not None:
+            self._files.give_up(reason)
+
+    def close(self) -> None:
+        """It is over."""
+        if self._files is not None:
+            self._files.close()
 
     # Loops and steps.
 
@@ -189,87 +241,31 @@ class LongRun:
         migrate: Migrate | None = None,
         flush_interval: float | None = None,
     ) -> Slot[Any]:
-        """Where the loop or step called `name` was. Once a run for each name; needs an opened state.
-
-        Raises: PyqikError for a second one of that name; InvalidCursor if `version` is not the saved one and `migrate`
-        is missing.
-        """
-        self.resolve()
-        full = "/".join([*self.path, name])
-        if full in self._slots:
-            what = f"is called {full!r}" if name else "has no name"
-            raise PyqikError(f"{self.name} has a second loop that {what}; give each of them a name= of its own")
-        loop = self._state.loops.get(full, Loop())
-        if loop.cursor is not None and loop.version != version:
-            loop = self._migrated(loop, version, migrate)
+        """Where the loop or step called `name` was; see `Slots.begin`. Needs an opened state."""
+        slot = self.slots.begin(name, codec, version, migrate)
         self.flush_interval = self._rhythm.flush_interval if flush_interval is None else flush_interval
         self._flush_at = min(self._flush_at, time.monotonic() + self.flush_interval)
         self.due = min(self.due, self._flush_at)
         self.attention = True
-        slot: Slot[Any] = Slot(loop, codec, version)
-        self._slots[full], self._latest = slot, full
         return slot
-
-    def _migrated(self, loop: Loop, version: int, migrate: Migrate | None) -> Loop:
-        assert loop.cursor is not None
-        if migrate is None:
-            raise InvalidCursor(
-                f"{self.name} was interrupted at a cursor of version {loop.version}, and this code's is {version}; "
-                f"give a way to migrate it, or let code of version {loop.version} finish the job"
-            )
-        cursor = migrate(decode_cursor(loop.cursor), loop.version)
-        if cursor is None:
-            return Loop(version=version)
-        return Loop(encode_cursor(cursor, self.name), loop.done, loop.behind, version)
 
     def resumable(self, codec: Codec[Any] | None = None, version: int = 0, migrate: Migrate | None = None) -> Slot[Any]:
         """Where the job, or the step that is being done, keeps what it saves by itself; made at the first call.
 
         Raises: PyqikError if a loop without a name keeps its cursor there.
         """
-        full = "/".join([*self.path, UNNAMED])
-        slot = self._slots.get(full)
+        slot = self.slots.saved_by_hand()
         if slot is None:
             slot = self.slot(UNNAMED, codec, version, migrate)
-            self._saved_by_hand.add(full)
-        elif full not in self._saved_by_hand:
-            raise PyqikError(f"{self.name} has a loop without a name, and checkpoints beside it; give the loop a name=")
-        self._latest = full
+            self.slots.note_saved_by_hand()
         return slot
 
-    @property
-    def in_a_loop(self) -> bool:
-        """Whether an item of a loop is being processed."""
-        return any(slot.pairs is not None for slot in self._slots.values())
-
-    def row_in_hand(self) -> RowGiving | None:
-        """What can tell of the row of a file that is being processed, if one is."""
-        giving = [slot.pairs for slot in self._slots.values() if isinstance(slot.pairs, RowGiving)]
-        return giving[-1] if giving else None
-
-    def rows_gone_over(self) -> int:
-        """How many rows of files this run has done."""
-        return sum(slot.rows_gone_over() for slot in self._slots.values())
-
-    def leave_step(self) -> None:
-        """The innermost step has come to its end: what is in it is not worth keeping any more."""
-        inside = "/".join(self.path) + "/"
-        self.path.pop()
-        for name in [name for name in self._slots if name.startswith(inside)]:
-            del self._slots[name]
-        self._state.loops = {name: loop for name, loop in self._state.loops.items() if not name.startswith(inside)}
-
-    def note_skip(self) -> None:
-        """Another piece of work begins: whether the last one was none."""
-        if self.is_skipping:
-            self.is_skipping = False
-            self.skips += 1
-
-    def resolve(self) -> None:
-        """The job goes on after a loop that was left before its end: so it was meant to end there."""
-        for slot in self._slots.values():
-            if slot.left:
-                slot.left, slot.done = False, True
+    def next_piece(self) -> None:
+        """Another piece of work begins, between two calls of `raise_if_stopping`: so the last one is done."""
+        if self._in_a_piece:
+            self.items += 1
+            self.skips += self.is_skipping
+        self._in_a_piece, self.is_skipping = True, False
 
     # Boundaries.
 
@@ -296,6 +292,8 @@ class LongRun:
             raise Shutdown("another run of this job has taken over")
         if self.cancelled:
             raise Cancelled("this job was cancelled")
+        if self._trouble is not None:
+            raise self._trouble
         reason = self._reason()
         if reason is not None:
             if self.done:
@@ -308,8 +306,20 @@ class LongRun:
         self._schedule(time.monotonic())
         fields = self._fields()
         number, beside = self.besides.writes(self.items)
-        self._saving = self._ask(Save([HashWrite(self.key, fields), *beside]), number)
-        return self._saving
+        if self._files is None:
+            self._saving = self._ask(Save([HashWrite(self.key, fields), *beside]), number)
+            return self._saving
+        answer = self._saving = Answer(partial(self._hear, number))
+
+        def write(files: bytes) -> None:
+            self._keeper.ask(self, Save([HashWrite(self.key, [*fields, ("files", files)]), *beside]), answer)
+
+        def fail(error: BaseException) -> None:
+            self._trouble, self.attention = error, True
+            answer.give(error)
+
+        self._files.commit(self.items, write, fail)
+        return answer
 
     def save_unless_busy(self) -> None:
         """Write the state down, unless the last write is still under way: Redis may be slow, or away."""
@@ -361,35 +371,24 @@ class LongRun:
     def last_writes(self, now: float, *, stopped: bool) -> Writes:
         """The state after this run, which ends at `now` (epoch seconds); `stopped` if the process made it end.
 
-        Raises: InvalidCursor.
+        Raises: InvalidCursor; StoreError, OSError if what is left of its files cannot be stored.
         """
         self._state.runtime += time.monotonic() - self._began
         if stopped:
             self._state.stops = [at for at in self._state.stops if at > now - DEPLOY] + [now]
         fields = self._fields()
+        if self._files is not None:
+            fields.append(("files", self._files.commit_now(self.items)))
         return [HashWrite(self.key, fields), *self.besides.writes(self.items)[1]]
 
     def end_writes(self) -> Writes:
         """The job is done: its state goes, but for what is kept for those who ask later."""
         return [HashWrite(self.key, kept=0), *self.besides.writes(self.items, ended=True)[1]]
 
-    def cursor(self) -> Any:
-        """The cursor of the loop that was begun last, as JSON has it; None before its first item."""
-        loops = self._written()
-        text = loops[self._latest].cursor if self._latest in loops else None
-        return None if text is None else decode_cursor(text)
-
     def _fields(self) -> Fields:
         state = self._state
-        state.loops = self._written()
+        state.loops = self.slots.written()
         state.counters = self.counters.committed(self.items)
         state.beside = self.besides.known
         written = replace(state, executions=state.executions + int(self.begun), items=state.items + self.done)
-        return write_state(written, self._latest)
-
-    def _written(self) -> dict[str, Loop]:
-        return {**self._state.loops, **{name: slot.written(self.name) for name, slot in self._slots.items()}}
-
-
-#: Called with a cursor, as JSON has it, and its version; returns that of this code's version, or None to begin anew.
-Migrate = Callable[[Any, int], Any]
+        return write_state(written, self.slots.latest)

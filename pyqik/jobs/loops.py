@@ -13,8 +13,9 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from pyqik.core.errors import ContinueIn, Interrupted, PyqikError
 from pyqik.jobs.context import current_long_run
-from pyqik.jobs.long_run import LongRun, Migrate
+from pyqik.jobs.long_run import LongRun
 from pyqik.jobs.slot import Slot
+from pyqik.jobs.slots import Migrate
 from pyqik.jobs.source import Codec, Source, Throttled
 from pyqik.wire.iteration import Loop
 
@@ -147,6 +148,7 @@ def walk(run: LongRun, slot: Slot[Any], pairs: Iterator[tuple[T, Any]]) -> Gener
     except GeneratorExit:
         if _is_dropped_by(sys._getframe(1), frame):
             slot.finish()
+            run.items += 1
             run.save().wait()
         else:
             slot.left = True
@@ -207,6 +209,7 @@ class AsyncWalk(Generic[T]):
             return
         if _is_dropped_by(sys._getframe(1), self._frame):
             self._do(self._slot.finish)
+            self._run.items += 1
             self._run.save()  # Nothing can be awaited here.
         else:
             self._slot.left = True

@@ -35,6 +35,13 @@ class NumberSet(Collection[int]):
             self._size += 1
             self._changed.add(number >> 12)
 
+    def discard(self, number: int) -> None:
+        """Remove it, if it is there."""
+        if number in self:
+            self._words[number >> 6] ^= 1 << (number & 63)
+            self._size -= 1
+            self._changed.add(number >> 12)
+
     def clear(self) -> None:
         """Remove all of them."""
         self._words.clear()
@@ -68,7 +75,9 @@ class NumberSet(Collection[int]):
 
     def _encoded(self, chunk: int) -> bytes:
         words, first = self._words, chunk * len(_WORDS)
-        found = [(index, words[first + index]) for index in _WORDS if first + index in words]
+        found = [(index, bits) for index in _WORDS if (bits := words.get(first + index))]
+        if not found:
+            return b""  # Removes the field.
         count = sum(bits.bit_count() for _, bits in found)
         last, bits = found[-1]
         if last * 8 + (bits.bit_length() + 7) // 8 <= 2 * count:

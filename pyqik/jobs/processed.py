@@ -45,13 +45,13 @@ def processed(kind: str, *, durable: bool = False) -> Processed[Any]:
     Raises: PyqikError for a kind that cannot be; InvalidCursor; Interrupted and its like.
     """
     run, key = _asked(kind)
-    return Processed(run, run.beside(key, _Ids(kind)), durable)
+    return Processed(run, run.beside(key, lambda: _Ids(kind), "aprocessed"), durable)
 
 
 async def aprocessed(kind: str, *, durable: bool = False) -> Processed[Any]:
     """`processed` for async code; with `durable` it is `await done.aadd(...)`."""
     run, key = _asked(kind)
-    return Processed(run, await run.abeside(key, _Ids(kind)), durable)
+    return Processed(run, await run.abeside(key, lambda: _Ids(kind)), durable)
 
 
 def ids_of(fields: Mapping[bytes, bytes]) -> set[int] | set[str]:

@@ -15,6 +15,7 @@ from pyqik.jobs.context import a_job_runs, current_long_run
 from pyqik.jobs.counters import Counters, Number
 from pyqik.jobs.long_run import LongRun
 from pyqik.wire import keys
+from pyqik.wire.long_jobs import progress_fields
 from pyqik.wire.replies import real, whole
 
 #: Seconds for which it can be read after the job's end.
@@ -24,6 +25,8 @@ KEPT: Final = 86_400
 _PACE_MEMORY: Final = 60.0
 #: Letters of a note that are kept.
 _NOTE_LIMIT: Final = 1000
+#: A number is smaller; NaN is not.
+_LIMIT: Final = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +75,11 @@ def progress_of(
     """What the hashes `it-<jid>` and `progress/<jid>` say; None if neither is there."""
     if not state and not said:
         return None
-    done = _number(said.get(b"done"))
+    items = whole(said.get(b"items", state.get(b"items")))
+    done = _number(said.get(b"done")) if b"own" in said else None
     return Progress(
         jid,
-        whole(state.get(b"items")) if done is None else done,
+        items if done is None else done,
         _number(said.get(b"total")),
         said.get(b"note", b"").decode("utf-8", "replace"),
         failed_rows,
@@ -101,9 +105,9 @@ class OwnProgress:
         self._note = ""
         self._pace = 0.0
         self._measured_at = time.monotonic()
-        #: What was done then; None as long as this run has not written anything.
-        self._measured: Number | None = None
-        self._began_with: Number | None = None
+        #: What was done then, and whether the job had said so.
+        self._measured: Number = run.all_done
+        self._measured_own = False
 
     @property
     def done(self) -> int | float:
@@ -144,7 +148,7 @@ class OwnProgress:
         done = _number(fields.get(b"done"))
         if done is not None and b"own" in fields:
             self._said.load({"done": done})
-            self._began_with = done
+            self._measured, self._measured_own = done, True
         self._total = _number(fields.get(b"total"))
         self._note = fields.get(b"note", b"").decode("utf-8", "replace")
         self._pace = real(fields.get(b"pace"))
@@ -153,25 +157,24 @@ class OwnProgress:
         """All of it, as it changes with every write."""
         said = dict(self._said) if ended else self._said.committed(items)
         done = said.get("done", self._run.all_done)
-        self._measure(done)
+        self._measure(done, own="done" in said)
         fields = {
             "done": repr(done).encode(),
             "own": b"1" if "done" in said else b"",
             "total": b"" if self._total is None else repr(self._total).encode(),
             "note": self._note.encode("utf-8", "replace"),
             "pace": repr(round(self._pace, 6)).encode(),
-            "ex": b"%d" % self._run.executions,
-            "at": repr(time.time()).encode(),
-            "ended": repr(time.time()).encode() if ended else b"",
+            **dict(progress_fields(self._run.all_done, self._run.executions, time.time(), ended=ended)),
         }
         return Changes(fields)
 
-    def _measure(self, done: Number) -> None:
+    def _measure(self, done: Number, *, own: bool) -> None:
         now = time.monotonic()
         passed = now - self._measured_at
-        if self._measured is None:
-            items_before = self._run.all_done - self._run.done
-            self._measured = items_before if self._began_with is None else self._began_with
+        if own != self._measured_own:
+            # What was said to be done before says nothing of the pace.
+            self._measured_at, self._measured, self._measured_own = now, done, own
+            return
         if passed < 0.5:
             return
         rate = max(0.0, (done - self._measured) / passed)
@@ -228,7 +231,7 @@ class CurrentProgress:
 
     def _current(self) -> OwnProgress:
         run = _run()
-        return run.beside(keys.progress(run.jid), OwnProgress(run), KEPT)
+        return run.beside(keys.progress(run.jid), lambda: OwnProgress(run), "pyqik.aprogress", KEPT)
 
 
 #: How far the job is that runs here.
@@ -238,7 +241,7 @@ progress: Final = CurrentProgress()
 async def aprogress() -> CurrentProgress:
     """`pyqik.progress` for async code: what it needs has been read when this returns."""
     run = _run()
-    await run.abeside(keys.progress(run.jid), OwnProgress(run), KEPT)
+    await run.abeside(keys.progress(run.jid), lambda: OwnProgress(run), KEPT)
     return progress
 
 
@@ -249,9 +252,10 @@ def _run() -> LongRun:
 
 
 def _checked(name: str, value: Any) -> Number:
-    if type(value) is int or (type(value) is float and math.isfinite(value)):
-        return value
-    raise TypeError(f"progress.{name} is {value!r}; write a finite number")
+    if type(value) in (int, float) and abs(value) < _LIMIT:
+        number: Number = value
+        return number
+    raise TypeError(f"progress.{name} is {value!r}; write a finite number below 2**63")
 
 
 def _number(text: bytes | None) -> Number | None:

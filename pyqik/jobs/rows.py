@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from pyqik.core.errors import Kill, PyqikError
+from pyqik.core.errors import InvalidCursor, Kill, PyqikError
 from pyqik.jobs.beside import Changes
+from pyqik.jobs.blocking import warn_if_loop_runs
 from pyqik.jobs.context import current_long_run
 from pyqik.jobs.failed_rows import (
     Entry,
@@ -52,7 +53,7 @@ def rows(*, limit: int = 100_000) -> Rows:
     Raises: InvalidCursor; Interrupted and its like.
     """
     run = current_long_run()
-    known = run.beside(keys.rows(run.jid), _Rows(run, limit), KEPT)
+    known = run.beside(keys.rows(run.jid), lambda: _Rows(run, limit), "arows", KEPT)
     _open_blocks(run, known)
     return Rows(run, known)
 
@@ -60,7 +61,7 @@ def rows(*, limit: int = 100_000) -> Rows:
 async def arows(*, limit: int = 100_000) -> Rows:
     """`rows` for async code."""
     run = current_long_run()
-    known = await run.abeside(keys.rows(run.jid), _Rows(run, limit), KEPT)
+    known = await run.abeside(keys.rows(run.jid), lambda: _Rows(run, limit), KEPT)
     _open_blocks(run, known)
     return Rows(run, known)
 
@@ -84,8 +85,10 @@ class Rows:
 
         Raises: PyqikError if the number is not known; TypeError; Kill if too many rows have failed.
         """
-        if not messages or not all(type(each) is str for each in messages):
+        if not messages or not all(_is_text(each) for each in messages):
             raise TypeError(f"rows.fail{messages!r}: write what is wrong with the row, in one text or more")
+        if field is not None and not _is_text(field):
+            raise TypeError(f"rows.fail(field={field!r}): write the name of the column")
         self._known.fail([(message, field) for message in messages], row)
 
     def done(self, row: int) -> None:
@@ -94,12 +97,12 @@ class Rows:
 
     def __contains__(self, row: object) -> bool:
         """Whether the row of this number has failed, or was said to be `done`."""
-        return row in self._known.failed or row in self._known.done or self._known.waits(row)
+        return row in self._known.failed or row in self._known.done or row in self._known.rows_waiting
 
     @property
     def failed_count(self) -> int:
         """How many rows have failed, each counted once."""
-        return len(self._known.failed) + len(self._known.failed_in_hand())
+        return len(self._known.failed) + len(self._known.failures_waiting)
 
     @property
     def done_count(self) -> int:
@@ -110,17 +113,39 @@ class Rows:
         """What is wrong, in the order of the rows; that of the first `limit` rows. It reads them from Redis."""
         return self._read().errors(limit)
 
+    async def aerrors(self, limit: int | None = None) -> list[RowError]:
+        """`errors` for async code."""
+        return (await self._aread()).errors(limit)
+
     def failed_csv(self, *, column: str = "errors") -> FailedCsv:
         """The failed rows as a CSV file to correct and give back: the original columns, and one with the messages. It
         reads them from Redis.
         """
         return self._read().failed_csv(column=column)
 
+    async def afailed_csv(self, *, column: str = "errors") -> FailedCsv:
+        """`failed_csv` for async code."""
+        return (await self._aread()).failed_csv(column=column)
+
+    # What was written by this run has been asked for before, and is read, too.
+
     def _read(self) -> FailedRows:
+        warn_if_loop_runs()
         blocks = _Blocks(self._known)
-        # What was written by this run has been asked for before, and is read, too.
         self._run.besides.read(keys.errors(self._run.jid), blocks)
-        return FailedRows([*blocks.entries(), *self._known.waiting()], self._known.form, self.done_count)
+        return self._all(blocks)
+
+    async def _aread(self) -> FailedRows:
+        blocks = _Blocks(self._known)
+        await self._run.besides.aread(keys.errors(self._run.jid), blocks)
+        return self._all(blocks)
+
+    def _all(self, blocks: _Blocks) -> FailedRows:
+        try:
+            written = blocks.entries()
+        except ValueError as error:
+            raise InvalidCursor(f"{keys.errors(self._run.jid)}: {error}; remove it to go on without") from None
+        return FailedRows([*written, *self._known.waiting()], self._known.form, self.done_count)
 
     def __repr__(self) -> str:
         return f"<rows: {self.done_count} done, {self.failed_count} failed>"
@@ -135,7 +160,7 @@ class _Rows:
     """
 
     def __init__(self, run: LongRun, limit: int) -> None:
-        self._run = run
+        self.run = run
         self._limit = limit
         self.failed = NumberSet()
         self.done = NumberSet()
@@ -144,59 +169,65 @@ class _Rows:
         self._gone = self._looped = 0
         #: What was said of rows: the number of the item in hand then; None in place of an entry for a row that is done.
         self._said: list[tuple[int, int, Entry | None, bool]] = []
+        #: Their numbers; and those of the rows that have failed and are not among `failed` yet.
+        self.rows_waiting: set[int] = set()
+        self.failures_waiting: set[int] = set()
         #: Those that the next block holds, and its number.
         self.entries: list[Entry] = []
         self.block = 0
+        #: All of them, for a job whose state is kept nowhere.
+        self.kept_here: list[Entry] = []
 
     def fail(self, messages: list[tuple[str, str | None]], row: int | None) -> None:
-        text, looped = None, False
-        if row is None:
-            found = self._run.row_in_hand()
-            if found is None:
-                raise PyqikError(
-                    "which row has failed is not known: it was not read by pyqik.each(enumerators.csv_rows(...)); "
-                    "write rows.fail(..., row=number)"
-                )
-            (row, text), looped = found.row(), True
-            if self.form is None:
-                self.form, self._form_is_new = found.form(), True
-        elif type(row) is not int:
+        if row is not None and not _is_number(row):
             raise TypeError(f"rows.fail(row={row!r}): write the number of the row")
-        if len(self.failed) >= self._limit and row not in self.failed:
+        found, text, looped = self.run.slots.row_in_hand(), None, False
+        if found is not None:
+            number, text = found.row()
+            looped = row is None or row == number
+            row, text = (number, text) if looped else (row, None)
+            if looped and self.form is None:
+                self.form, self._form_is_new = found.form(), True
+        if row is None:
+            raise PyqikError(
+                "which row has failed is not known: it was not read by pyqik.each(enumerators.csv_rows(...)); "
+                "write rows.fail(..., row=number)"
+            )
+        is_new = row not in self.failed and row not in self.failures_waiting
+        if is_new and len(self.failed) + len(self.failures_waiting) >= self._limit:
             raise Kill(
                 f"more than {self._limit} rows have failed; correct the file or the job and push it again, or write "
                 f"pyqik.rows(limit=...)"
             )
         again = any(said_row == row and entry is not None and entry.text for _, said_row, entry, _ in self._said[-1:])
-        self._said.append((self._run.items, row, Entry(row, messages, None if again else text), looped))
+        self._said.append((self.run.items, row, Entry(row, messages, None if again else text), looped))
+        self.rows_waiting.add(row)
+        if row not in self.failed:
+            self.failures_waiting.add(row)
         self._write_if_many()
 
     def add_done(self, row: int) -> None:
-        if type(row) is not int:
+        if not _is_number(row):
             raise TypeError(f"rows.done({row!r}): write the number of the row")
-        self._said.append((self._run.items, row, None, False))
+        self._said.append((self.run.items, row, None, False))
+        self.rows_waiting.add(row)
         self._write_if_many()
 
     def _write_if_many(self) -> None:
-        if len(self._said) >= MOST_WAITING and self._said[0][0] != self._run.items:
-            self._run.save_unless_busy()
-
-    def waits(self, row: object) -> bool:
-        return any(said_row == row for _, said_row, _, _ in self._said)
+        if len(self._said) >= MOST_WAITING and self._said[0][0] != self.run.items:
+            self.run.save_unless_busy()
 
     def waiting(self) -> list[Entry]:
-        return [*self.entries, *(entry for _, _, entry, _ in self._said if entry is not None)]
-
-    def failed_in_hand(self) -> set[int]:
-        return {row for _, row, entry, _ in self._said if entry is not None and row not in self.failed}
+        return [*self.kept_here, *self.entries, *(entry for _, _, entry, _ in self._said if entry is not None)]
 
     def done_count(self, *, ended: bool) -> int:
         """Those of which nothing bad is said; without the row in hand, of which nothing may be said yet."""
-        over = [each for each in self._said if ended or each[0] != self._run.items]
+        over = [each for each in self._said if ended or each[0] != self.run.items]
         looped = {row for _, row, _, is_looped in over if is_looped and row not in self.failed}
-        done = {row for _, row, entry, _ in self._said if entry is None and row not in self.done}
-        gone = self._gone + self._run.rows_gone_over() - self._looped - len(looped)
-        return gone + len(self.done) + len(done)
+        said = {row for _, row, entry, _ in self._said if entry is None and row not in self.done}
+        failed_after_all = sum(row in self.done for row in self.failures_waiting)
+        done = len(self.done) + len(said - self.failures_waiting) - failed_after_all
+        return self._gone + self.run.slots.rows_gone_over() - self._looped - len(looped) + done
 
     def load(self, fields: Mapping[bytes, bytes]) -> None:
         for field, value in fields.items():
@@ -216,16 +247,19 @@ class _Rows:
             item, row, entry, looped = each
             if item == items and not ended:
                 self._said.append(each)
-            elif entry is None:
-                self.done.add(row)
-            else:
+            elif entry is not None:
                 self._looped += looped and row not in self.failed
                 self.failed.add(row)
+                self.done.discard(row)
                 self.entries.append(entry)
+            elif row not in self.failed:
+                self.done.add(row)
+        self.rows_waiting = {row for _, row, _, _ in self._said}
+        self.failures_waiting = {row for _, row, entry, _ in self._said if entry and row not in self.failed}
         fields = {
             **{f"f{chunk}": value for chunk, value in self.failed.written().items()},
             **{f"d{chunk}": value for chunk, value in self.done.written().items()},
-            "gone": b"%d" % (self._gone + self._run.rows_gone_over()),
+            "gone": b"%d" % (self._gone + self.run.slots.rows_gone_over()),
             "looped": b"%d" % self._looped,
             "failed": b"%d" % len(self.failed),
             "done": b"%d" % self.done_count(ended=ended),
@@ -254,4 +288,18 @@ class _Blocks:
 
     def changes(self, items: int, *, ended: bool) -> Changes:
         entries, self._known.entries = self._known.entries, []
+        if not self._known.run.is_kept:
+            self._known.kept_here += entries
         return Changes({str(self._known.block): block_of(entries)} if entries else {})
+
+
+def _is_text(value: object) -> bool:
+    try:
+        return type(value) is str and value.encode() is not None
+    except UnicodeEncodeError:
+        return False
+
+
+def _is_number(value: object) -> bool:
+    # As large as msgpack holds them.
+    return type(value) is int and -(2**63) <= value < 2**63

@@ -21,8 +21,9 @@ class Slot(Generic[C]):
     """See the module's docstring. `loop` is where an earlier run has left it."""
 
     __slots__ = (
+        "_already",
         "_codec",
-        "_rows",
+        "_given",
         "_text",
         "_was_behind",
         "behind",
@@ -55,7 +56,8 @@ class Slot(Generic[C]):
         self.is_own = False
         #: What gives the items, for its bookmarks; None before and after.
         self.pairs: object = None
-        self._rows = 0
+        #: Rows that were given; and whether the first of them had been done by an earlier run.
+        self._given = self._already = 0
 
     def saved(self) -> C | None:
         """The cursor that an earlier run, or `put`, has left. Raises: InvalidCursor if the codec cannot read it."""
@@ -73,7 +75,10 @@ class Slot(Generic[C]):
         first = next(rest, None)
         if first is None:
             return ()
-        return rest if first[1] == self.saved() else chain([first], rest)
+        if first[1] != self.saved():
+            return chain([first], rest)
+        self._already = 1
+        return rest
 
     async def without_done_async(self, pairs: AsyncIterator[tuple[T, C]]) -> AsyncIterator[tuple[T, C]]:
         """The same, for an asynchronous iterator."""
@@ -120,15 +125,15 @@ class Slot(Generic[C]):
 
     def rows_gone_over(self) -> int:
         """How many rows of a file this run has done; without the one in hand."""
-        if not isinstance(self.pairs, RowGiving):
-            return self._rows
-        in_hand = not (self.done or self.behind or not self.pairs.given)
-        return self.pairs.given - int(in_hand)
+        given = (self.pairs.given if isinstance(self.pairs, RowGiving) else self._given) - self._already
+        in_hand = given > 0 and not (self.done or self.behind)
+        return given - int(in_hand)
 
     def close(self) -> None:
         """Close what gives the items, if it can be closed."""
-        self._rows = self.rows_gone_over()
         pairs = self.pairs
+        if isinstance(pairs, RowGiving):
+            self._given = pairs.given
         self._note_bookmark()
         self.pairs = None
         if hasattr(pairs, "close"):

@@ -4,6 +4,7 @@ cursors that JSON does not hold as they are.
 
 from __future__ import annotations
 
+import csv
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -70,13 +71,16 @@ class FileForm:
     end: bytes = b"\n"
     delimiter: str = ","
     quotechar: str | None = '"'
+    quoting: int = csv.QUOTE_MINIMAL
     escapechar: str | None = None
     doublequote: bool = True
     skipinitialspace: bool = False
+    #: How many columns there are; 0 if that is not known.
+    columns: int = 0
 
 
 class FileRow(NamedTuple):
-    """One row of a file. `number` is that which a spreadsheet shows: the first line has 1."""
+    """One row of a file. `number` is that which a spreadsheet shows: the first line has 1. `text` has no line end."""
 
     number: int
     text: bytes

@@ -16,9 +16,10 @@ from pyqik.core.errors import PyqikError
 from pyqik.jobs.blocking import warn_if_loop_runs
 from pyqik.jobs.context import a_job_runs, current_long_run
 from pyqik.jobs.counters import Counters
-from pyqik.jobs.long_run import LongRun, Migrate
+from pyqik.jobs.long_run import LongRun
 from pyqik.jobs.skipping import Skipped, skip_block
 from pyqik.jobs.slot import Slot
+from pyqik.jobs.slots import Migrate
 from pyqik.jobs.source import Codec
 
 T = TypeVar("T")
@@ -79,12 +80,11 @@ def raise_if_stopping() -> None:
     Like an item of a loop it comes between two pieces of work, so the first call of a run lets the job begin.
     """
     run = _opened()
-    run.resolve()
-    run.note_skip()
+    run.slots.resolve()
+    if not run.slots.in_a_loop:
+        run.next_piece()
     if run.attention:
         run.attend()
-    if not run.in_a_loop:
-        run.items += 1
 
 
 class CurrentCounters(MutableMapping[str, Any]):
@@ -204,7 +204,7 @@ class Step:
         if self._slot.done:
             self._skipped = skip_block(frame)
         else:
-            run.path.append(self.name)
+            run.slots.path.append(self.name)
 
     def _left(self, error: BaseException | None) -> bool:
         """Whether the step has just been finished."""
@@ -218,10 +218,10 @@ class Step:
                 )
             return False
         if error is not None:
-            if self._run.path[-1:] == [self.name]:
-                self._run.path.pop()
+            if self._run.slots.path[-1:] == [self.name]:
+                self._run.slots.path.pop()
             return False
-        self._run.leave_step()
+        self._run.slots.leave_step()
         self._slot.done = True
         self._run.items += 1
         self._run.counters.commit()

@@ -7,7 +7,7 @@ import json
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, Self, TypeAlias
 
 from pyqik.core.config import Config
@@ -17,6 +17,7 @@ from pyqik.jobs.failed_rows import FailedRows
 from pyqik.jobs.processed import ids_of
 from pyqik.jobs.progress import Progress, progress_of
 from pyqik.jobs.registry import Registry
+from pyqik.jobs.run_files import RunFiles
 from pyqik.testing.plan import Plan
 from pyqik.testing.stage import Killed, Stage
 from pyqik.testing.state_hash import StateHash
@@ -135,6 +136,22 @@ class Run:
         jid, beside = self.payload.jid, self._state.beside
         return FailedRows.read(beside.get(keys.rows(jid), {}), beside.get(keys.errors(jid), {}))
 
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The files of the job, by name: what its next run finds of them or, when it is done, what they were then."""
+        if self.completed:
+            return dict(self._trial.files)
+        files = RunFiles(self.payload.jid, self._state.storage, self._state.fields.get(b"files"))
+        try:
+            return files.contents()
+        finally:
+            files.close()
+
+    @property
+    def published(self) -> dict[str, bytes]:
+        """What the job has published, by address; of a path it is the path itself that tells."""
+        return self._state.storage.published.objects
+
     def again(
         self, *, interrupt_after: int | None = None, crash_after: int | None = None, flush_after: int | None = None
     ) -> Run:
@@ -242,6 +259,11 @@ class Trial:
         self.execution = execution
 
     @property
+    def files(self) -> dict[str, bytes]:
+        """The files of the job when it was done."""
+        return self._processor.files
+
+    @property
     def now(self) -> float:
         """The epoch seconds at which the run ended."""
         return self._clock.now
@@ -284,6 +306,8 @@ class Trial:
             outcome = None  # Whatever the job has made of that.
         if outcome is not None:
             self._stage.settle(outcome.place.state)
+        if self.execution.long_run is not None:
+            self.execution.long_run.close()
         if error is not None:
             _let_go(error)
         self.execution.runnable = self._processor.error = None
@@ -295,10 +319,18 @@ class _WatchedProcessor(Processor):
 
     def __init__(self, case: Case, clock: _Clock, stage: Stage) -> None:
         config = case.config
-        policy = policy_of(config, Handlers(config.error_handlers, config.death_handlers))
+        handlers = Handlers(config.error_handlers, config.death_handlers)
+        policy = replace(policy_of(config, handlers), storage=stage.storage)
         super().__init__(case.registry, policy, clock, stage.stopping)
         self._stage = stage
         self.error: BaseException | None = None
+        #: The files of the job, as they were when it was done.
+        self.files: dict[str, bytes] = {}
+
+    def _with_state(self, run: Execution, outcome: Outcome, error: BaseException | None) -> Outcome:
+        if outcome.ending is Ending.DONE and run.long_run is not None and run.long_run.has_files:
+            self.files = run.long_run.files.contents()
+        return super()._with_state(run, outcome, error)
 
     def _failed(self, run: Execution, error: BaseException) -> Outcome:
         if self._stage.killed:

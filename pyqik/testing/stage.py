@@ -31,6 +31,8 @@ class Stage:
         self._owner = b"pyqik.testing %d" % next(_tokens)
         self._run: LongRun | None = None
         self._flushed = False
+        #: Where the files of the job are.
+        self.storage = state.storage
         #: Whether the process has been killed.
         self.killed = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pyqik.testing.kept_files import KeptFiles
 from pyqik.wire.state_requests import HashWrite, Open, Question, Read, StateReply, Writes
 
 
@@ -15,10 +16,14 @@ class StateHash:
     def __init__(self, fields: Mapping[bytes, bytes], beside: Mapping[str, Mapping[bytes, bytes]] = {}) -> None:
         self.fields = dict(fields)
         self.beside = {key: dict(each) for key, each in beside.items()}
+        #: What the job has stored of its files, and published.
+        self.storage = KeptFiles()
 
     def copy(self) -> StateHash:
         """One that may go another way."""
-        return StateHash(self.fields, self.beside)
+        copied = StateHash(self.fields, self.beside)
+        copied.storage = self.storage.copy()
+        return copied
 
     def answer(self, owner: bytes, question: Question) -> StateReply:
         """What Redis would answer."""

@@ -26,6 +26,14 @@ class LongJob:
     errors: Hash = field(default_factory=dict)
 
 
+def progress_fields(items: int, executions: int, now: float, *, ended: bool) -> list[tuple[str, bytes]]:
+    """What the hash `progress/<jid>` says of any job: how many items its runs have done, how many have begun, when that
+    was written, and when the job has ended (epoch seconds).
+    """
+    at = repr(now).encode()
+    return [("items", b"%d" % items), ("ex", b"%d" % executions), ("at", at), ("ended", at if ended else b"")]
+
+
 def read_long_job(client: redis.Redis, jid: str, *, errors: bool = False) -> LongJob:
     """What stands there in one instant. Raises: redis.RedisError."""
     with client.pipeline(transaction=True) as pipe:

@@ -84,6 +84,8 @@ class Config:
     """Seconds after which a long job lets those behind it in the queue go first."""
     max_memory: int | None = None
     """Megabytes; a child process that has grown larger is replaced, and its long jobs go on elsewhere."""
+    files: str = ""
+    """A directory that all workers share, where half-written files of jobs are kept; see `pyqik.file`."""
     processes: int = 1
     """Child processes."""
     require: Sequence[str] = ()

@@ -286,6 +286,7 @@ SCALARS: Final[Mapping[str, ScalarRule]] = {
     "flush_interval": Seconds(zero=True),
     "max_iteration_runtime": Seconds(optional=True),
     "max_memory": Whole(1, optional=True),
+    "files": Text(),
     "processes": Whole(1),
     "tag": Text(),
     "environment": Text(),

@@ -20,6 +20,7 @@ from pyqik.core.config import Config
 from pyqik.jobs.long_run import Rhythm
 from pyqik.jobs.middleware import ServerMiddleware
 from pyqik.jobs.registry import Registry
+from pyqik.jobs.storage import ConfiguredStorage
 from pyqik.wire.broker import Broker, DeadLimits, Part
 from pyqik.wire.connection import open_redis
 from pyqik.wire.presence import Running
@@ -204,5 +205,6 @@ def policy_of(config: Config, handlers: Handlers) -> Policy:
         log_arguments=config.log_arguments,
         default_retry=config.default_job_options.get("retry", True),
         rhythm=Rhythm(config.flush_interval, config.max_iteration_runtime),
+        storage=ConfiguredStorage(config.files),
         handlers=handlers,
     )

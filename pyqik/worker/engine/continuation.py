@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from pyqik.core.errors import ContinueIn, Interrupted, InvalidCursor, Reason
+from pyqik.core.errors import ContinueIn, Interrupted, InvalidCursor, Reason, Shutdown, StoreError
 from pyqik.jobs.long_run import LongRun
 from pyqik.wire.broker import BACK, FRONT, Place, UnitOfWork
 from pyqik.worker.engine.outcome import Ending, Outcome, later
@@ -30,6 +30,7 @@ def reason_of(error: BaseException | None) -> Reason:
 def with_state(outcome: Outcome, error: BaseException | None, unit: UnitOfWork, run: LongRun, now: float) -> Outcome:
     """`outcome` together with what becomes of the state of `run`, in one write."""
     if outcome.place.verb == "drop":
+        _remove_files(run)
         return replace(outcome, place=replace(outcome.place, state=run.end_writes()))
     place = outcome.place
     stopped = False
@@ -38,10 +39,17 @@ def with_state(outcome: Outcome, error: BaseException | None, unit: UnitOfWork, 
         place = _place_of_interrupted(place, error, unit, run, now)
     try:
         state = run.last_writes(now, stopped=stopped)
-    except InvalidCursor as invalid:
-        log.error("where the job was cannot be written; it goes on from what was saved before", error=str(invalid))
+    except (InvalidCursor, StoreError, OSError, Shutdown) as trouble:
+        log.error("where the job was cannot be written; it goes on from what was saved before", error=str(trouble))
         return replace(outcome, place=place)
     return replace(outcome, place=replace(place, state=state))
+
+
+def _remove_files(run: LongRun) -> None:
+    try:
+        run.remove_files()
+    except (StoreError, OSError, Shutdown) as trouble:
+        log.warning("what was stored of a finished job's files is left behind", key=run.key, error=str(trouble))
 
 
 def _place_of_interrupted(

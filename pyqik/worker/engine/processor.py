@@ -29,6 +29,8 @@ from pyqik.jobs.keeper import NOWHERE, Keeper
 from pyqik.jobs.long_run import LongRun, Rhythm
 from pyqik.jobs.middleware import ServerMiddleware, around
 from pyqik.jobs.registry import Registry
+from pyqik.jobs.run_files import Storage
+from pyqik.jobs.storage import LOCAL
 from pyqik.wire.broker import UnitOfWork
 from pyqik.wire.payload import Payload, decode
 from pyqik.worker.engine.board import Board
@@ -112,6 +114,7 @@ class Policy:
     #: `retry` of a payload that has none, if its job says nothing either.
     default_retry: bool | int = True
     rhythm: Rhythm = field(default_factory=Rhythm)
+    storage: Storage = LOCAL
     handlers: Handlers = field(default_factory=Handlers)
 
 
@@ -203,7 +206,12 @@ class Processor:
             )
             keeper = NOWHERE
         run.long_run = LongRun(
-            payload.display_class, payload.jid, keeper, self._stopping, Rhythm(rhythm.flush_interval, limit)
+            payload.display_class,
+            payload.jid,
+            keeper,
+            self._stopping,
+            Rhythm(rhythm.flush_interval, limit),
+            self._policy.storage,
         )
         return run.long_run
 
@@ -243,7 +251,10 @@ class Processor:
     def _with_state(self, run: Run, outcome: Outcome, error: BaseException | None) -> Outcome:
         if run.long_run is None or not run.long_run.opened:
             return outcome
-        return with_state(outcome, error, run.unit, run.long_run, self._clock.time())
+        try:
+            return with_state(outcome, error, run.unit, run.long_run, self._clock.time())
+        finally:
+            run.long_run.close()
 
     def _failed(self, run: Run, error: BaseException) -> Outcome:
         run.elapsed = time.perf_counter() - run.started

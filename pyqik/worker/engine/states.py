@@ -145,8 +145,11 @@ class States:
         """Let go of the jobs that wait for an answer: they are being interrupted."""
         with self._lock:
             waiting, self._requests = self._requests, []
+            runs = [watched.run for watched in self._watched.values()]
         for request in waiting:
             request.answer.give(Shutdown("this process is ending"))
+        for run in runs:
+            run.give_up(Shutdown("this process is ending"))
 
     def close(self) -> None:
         """Nothing will be answered any more."""

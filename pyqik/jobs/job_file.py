@@ -1,0 +1,244 @@
+"""`pyqik.file`: a file that survives the process which writes it."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+from collections.abc import Mapping
+from typing import Any, Final, Literal, overload
+
+from pyqik.core.errors import PyqikError, Shutdown
+from pyqik.jobs.blocking import warn_if_loop_runs
+from pyqik.jobs.context import current_long_run
+from pyqik.jobs.long_run import LongRun
+from pyqik.jobs.run_files import RunFile
+
+#: Letters of a name, at most: it is that of a local file, too.
+_LONGEST_NAME: Final = 200
+
+#: Encodings that begin a text with a mark.
+_MARKED: Final = ("utf-8-sig", "utf-16", "utf-32")
+
+
+@overload
+def file(
+    name: str, mode: Literal["w"] = "w", *, encoding: str = "utf-8", errors: str = "strict", newline: str | None = ""
+) -> TextFile: ...
+@overload
+def file(name: str, mode: Literal["wb"]) -> BinaryFile: ...
+def file(
+    name: str,
+    mode: Literal["w", "wb"] = "w",
+    *,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+    newline: str | None = "",
+) -> TextFile | BinaryFile:
+    """A file that is written to its end, whatever interrupts the job: what a run has written of it, the next one finds.
+
+        out = pyqik.file("orders.csv")
+        writer = csv.writer(out)
+        if out.size == 0:
+            writer.writerow(["id", "total"])
+        for order in pyqik.each(enumerators.sql_rows(engine, ORDERS, key="id")):
+            writer.writerow([order["id"], order["total"]])
+        out.publish("/exports/orders.csv")
+
+    It only grows, item by item, and always agrees with the cursor: what an item has written that is done again is cut
+    off. It is stored in parts of 4 MiB while the job runs, in the store that `files` of the configuration names, so a
+    stop has 8 MiB at most left to store. `mode` "w" is for text, "wb" for bytes. The arguments of a text file are those
+    of `open`, but for `newline`, which leaves line ends as they are, as `csv` wants it.
+
+    Formats that have an index at their end (zip, parquet, xlsx) are written between two items, or after the last one:
+    what a library has in its memory does not survive.
+
+    Raises: PyqikError for a name that cannot be, a file that is open in another mode, and without a store;
+    InvalidCursor; OSError; Interrupted and its like.
+    """
+    if type(name) is not str or not _is_name(name):
+        raise PyqikError(f"pyqik.file({name!r}): write a name without `/`, of {_LONGEST_NAME} bytes at most")
+    if mode not in ("w", "wb"):
+        raise PyqikError(f'pyqik.file({name!r}, {mode!r}): write "w" for text, or "wb" for bytes')
+    run = current_long_run()
+    if not run.opened:
+        warn_if_loop_runs()
+        run.open()
+    found = run.files.open(name)
+    made = found.handle
+    if made is None:
+        made = found.handle = (
+            BinaryFile(name, run, found) if mode == "wb" else TextFile(name, run, found, encoding, errors, newline)
+        )
+    elif not isinstance(made, BinaryFile if mode == "wb" else TextFile):
+        raise PyqikError(f"pyqik.file({name!r}) is open already, in another mode; keep what it returned first")
+    assert isinstance(made, (BinaryFile, TextFile))
+    return made
+
+
+class _Publishing:
+    """What both kinds can do."""
+
+    _run: LongRun
+    _file: RunFile
+
+    @property
+    def path(self) -> str:
+        """A file of this machine that has all that was written: to be read, by what needs a path. What an earlier run
+        has written is fetched when this is first asked. Raises: StoreError, OSError.
+        """
+        self._run.files.restore(self._file)
+        self._file.local.flush()
+        return str(self._file.local.path)
+
+    @property
+    def size(self) -> int:
+        """Bytes that were written, in this run or in an earlier one."""
+        return self._file.local.size
+
+    def publish(self, url: str, *, content_type: str | None = None, metadata: Mapping[str, str] | None = None) -> None:
+        """Have all that was written appear at `url`, a path, as a whole or not at all. It blocks.
+
+        It is finished then: doing it again does no harm, in this run or in a later one, and what a later run writes, as
+        it comes by the same lines again, is left out.
+
+        Raises: ValueError for an address that is none; StoreError, also if somebody else has written there meanwhile;
+        Shutdown if another run has taken over.
+        """
+        warn_if_loop_runs()
+        run, entry = self._run, self._file.entry
+        target = run.files.target(url)
+        finished = run.files.finished(self._file, content_type, metadata or {})
+        before = entry.published.get(url)
+        sums = (finished.size, finished.crc)
+        if before is not None and before[1:] == sums and target.generation() == before.generation:
+            return
+        if url not in entry.intended:
+            entry.intended[url] = target.generation()
+        expected = entry.intended[url] if before is None else before.generation
+        self._save()
+        entry.published[url] = target.write(finished, expected)
+        self._file.finish()
+        self._save()
+
+    def _save(self) -> None:
+        self._run.save().wait()
+        if self._run.lost:
+            raise Shutdown("another run of this job has taken over")
+
+
+class BinaryFile(_Publishing, io.BufferedIOBase):
+    """What `file` returns for bytes. It can be written to, not read nor sought in; `path` is for reading."""
+
+    mode = "wb"
+
+    def __init__(self, name: str, run: LongRun, file: RunFile) -> None:
+        self.name = name
+        self._run = run
+        self._file = file
+
+    def write(self, data: Any, /) -> int:
+        """Add bytes. Raises: OSError, such as that of a full disk; StoreError if the store does not take them."""
+        if self.closed:
+            raise ValueError(f"{self.name} is closed")
+        if isinstance(data, str):
+            raise TypeError(f"{self.name} takes bytes; write pyqik.file({self.name!r}) for text")
+        view = memoryview(data).cast("B")
+        self._file.write(view, self._run.items)
+        return len(view)
+
+    def flush(self) -> None:
+        """Bring what was written to the local disk."""
+        if not self.closed:
+            self._file.local.flush()
+
+    def tell(self) -> int:
+        """The size: what is written next goes to the end."""
+        return self.size
+
+    def writable(self) -> bool:
+        """True."""
+        return True
+
+    def close(self) -> None:
+        """Nothing more is written; it can still be published."""
+        self.flush()
+        super().close()
+
+
+class TextFile(_Publishing, io.TextIOBase):
+    """What `file` returns for text."""
+
+    mode = "w"
+
+    def __init__(self, name: str, run: LongRun, file: RunFile, encoding: str, errors: str, newline: str | None) -> None:
+        if newline not in (None, "", "\n", "\r", "\r\n"):
+            raise ValueError(f"newline is {newline!r}; write None, or one of '', '\\n', '\\r' and '\\r\\n'")
+        self.name = name
+        self._run = run
+        self._file = file
+        self._encoding = codecs.lookup(encoding).name
+        self._errors = errors
+        self._newline = os.linesep if newline is None else newline
+        self._translates = self._newline not in ("", "\n")
+        self._encoder = codecs.getincrementalencoder(self._encoding)(errors)
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """As Python calls it."""
+        return self._encoding
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override]
+        """What becomes of letters that the encoding lacks."""
+        return self._errors
+
+    def write(self, text: str, /) -> int:
+        """Add text. Raises: UnicodeEncodeError; what that of a binary file raises."""
+        if self.closed:
+            raise ValueError(f"{self.name} is closed")
+        if type(text) is not str:
+            raise TypeError(
+                f'{self.name} takes text, not {type(text).__name__}; write pyqik.file(name, "wb") for bytes'
+            )
+        if self._translates:
+            plain = text.replace("\n", self._newline)
+            self._file.write(self._bytes(plain), self._run.items)
+        else:
+            self._file.write(self._bytes(text), self._run.items)
+        return len(text)
+
+    def _bytes(self, text: str) -> bytes:
+        if self._encoding == "utf-8":
+            return text.encode("utf-8", self._errors)
+        if self._encoding in _MARKED:
+            # Only the beginning of a file has a mark, whichever run writes it.
+            self._encoder.setstate(2 if self.size == 0 and self._encoding != "utf-8-sig" else int(self.size == 0))
+            return self._encoder.encode(text)
+        return self._encoder.encode(text, True)
+
+    def flush(self) -> None:
+        """Bring what was written to the local disk."""
+        if not self.closed:
+            self._file.local.flush()
+
+    def tell(self) -> int:
+        """The size in bytes: what is written next goes to the end."""
+        return self.size
+
+    def writable(self) -> bool:
+        """True."""
+        return True
+
+    def close(self) -> None:
+        """Nothing more is written; it can still be published."""
+        self.flush()
+        super().close()
+
+
+def _is_name(name: str) -> bool:
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return False
+    return 0 < size <= _LONGEST_NAME and name not in (".", "..") and not any(c in "/\\\0" or c < " " for c in name)

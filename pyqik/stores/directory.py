@@ -1,0 +1,126 @@
+"""A store in a directory that the workers share: NFS, EFS, or the disk of the one machine that there is."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from pyqik.core.errors import StoreError
+from pyqik.stores.checksums import crc32c
+from pyqik.stores.store import Mismatch, Missing, Part, Reads, Stored, Writes
+
+#: Bytes that are read at once.
+CHUNK: Final = 1024 * 1024
+
+#: Ends the name of a file that is not whole yet.
+_UNFINISHED: Final = ".part"
+
+
+class DirectoryStore:
+    """See the module's docstring. The directory is made when it is first written to."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self._root = Path(root).absolute()
+
+    @property
+    def name(self) -> str:
+        """Its path."""
+        return str(self._root)
+
+    def put(self, name: str, reads: Reads, size: int, crc: int, seconds: float) -> Part:
+        """See `Store.put`. It is written beside its place, and then moved there in one instant."""
+        path = self._root / name
+        beside = path.with_name(f".{path.name}-{secrets.token_hex(4)}{_UNFINISHED}")
+        with self._named(f"{name} cannot be written"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                _write(beside, reads(), size, crc, self.name)
+                try:
+                    # Unlike `rename` it leaves alone what stands there.
+                    os.link(beside, path)
+                except FileExistsError:
+                    if _sums(path) != (size, crc):
+                        raise StoreError(f"{self.name}: {name} is there already, with other bytes") from None
+            finally:
+                with suppress(FileNotFoundError):
+                    beside.unlink()
+        return Part(name, size, crc)
+
+    def get(self, part: Part, writes: Writes, size: int) -> None:
+        """See `Store.get`."""
+        with self._named(f"{part.name} cannot be read"):
+            try:
+                with open(self._root / part.name, "rb") as file:
+                    while size > 0 and (data := file.read(min(CHUNK, size))):
+                        writes(data)
+                        size -= len(data)
+            except FileNotFoundError:
+                raise Missing(f"{self.name}: {part.name} is gone; push the job again to begin anew") from None
+        if size:
+            raise Missing(f"{self.name}: {part.name} is shorter than it was; push the job again to begin anew")
+
+    def remove(self, names: Iterable[str]) -> None:
+        """See `Store.remove`; directories that have become empty go, too."""
+        with self._named("parts cannot be removed"):
+            for name in names:
+                path = self._root / name
+                with suppress(FileNotFoundError):
+                    path.unlink()
+                for parent in path.parents:
+                    if parent == self._root:
+                        break
+                    try:
+                        parent.rmdir()
+                    except OSError:  # It is not empty, or somebody else has removed it.
+                        break
+
+    def find(self, prefix: str) -> Iterator[Stored]:
+        """See `Store.find`. What is not whole yet is found, too."""
+        now = time.time()
+        with self._named("cannot be listed"):
+            for directory, _, files in os.walk(self._root / prefix if prefix.endswith("/") else self._root):
+                for file in files:
+                    path = Path(directory, file)
+                    name = path.relative_to(self._root).as_posix()
+                    if name.startswith(prefix):
+                        with suppress(FileNotFoundError):
+                            status = path.stat()
+                            yield Stored(name, status.st_size, now - status.st_mtime)
+
+    def check(self) -> None:
+        """See `Store.check`."""
+        name = f".check-{secrets.token_hex(4)}"
+        self.put(name, lambda: iter([b"pyqik"]), 5, crc32c(b"pyqik"), 10.0)
+        self.remove([name])
+
+    @contextmanager
+    def _named(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(f"{self.name}: {what}: {error.strerror or error}") from error
+
+
+def _write(path: Path, data: Iterable[bytes], size: int, crc: int, store: str) -> None:
+    written = found = 0
+    with open(path, "xb") as file:
+        for chunk in data:
+            file.write(chunk)
+            written, found = written + len(chunk), crc32c(chunk, found)
+        file.flush()
+        os.fsync(file.fileno())
+    if (written, found) != (size, crc):
+        raise Mismatch(f"{store}: the bytes of {path.name} are not those that were written")
+
+
+def _sums(path: Path) -> tuple[int, int]:
+    size = crc = 0
+    with open(path, "rb") as file:
+        while data := file.read(CHUNK):
+            size, crc = size + len(data), crc32c(data, crc)
+    return size, crc

@@ -1,0 +1,73 @@
+"""What a store of parts is. A part is immutable: it is put once, under a name that is used once, and later removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from pyqik.core.errors import StoreError
+
+
+class Missing(StoreError):
+    """A part, or the bytes of it, are not where they were put."""
+
+
+class Mismatch(StoreError):
+    """Bytes are not those of which the checksum was taken."""
+
+
+class Part(NamedTuple):
+    """What a store has: `size` in bytes, `crc` as CRC32C, `generation` as the store numbers what is written there."""
+
+    name: str
+    size: int
+    crc: int
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object that was found; `age` in seconds since it was written."""
+
+    name: str
+    size: int
+    age: float
+
+
+#: Gives the bytes of a part, in chunks, each time it is called: an upload may have to begin again.
+Reads = Callable[[], Iterator[bytes]]
+#: Takes the next bytes.
+Writes = Callable[[bytes], object]
+
+
+class Store(Protocol):
+    """Any thread may use it. All but `name` raise StoreError, with the address, what failed, and the way out."""
+
+    @property
+    def name(self) -> str:
+        """Its address, for people."""
+        ...
+
+    def put(self, name: str, reads: Reads, size: int, crc: int, seconds: float) -> Part:
+        """Write a part, within so many seconds. What stands there already is left alone: it is this part, or an error.
+
+        Raises: Mismatch if the bytes are not those of the checksum.
+        """
+        ...
+
+    def get(self, part: Part, writes: Writes, size: int) -> None:
+        """Read its first `size` bytes. Raises: Missing if it is gone."""
+        ...
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove these, as far as they are there."""
+        ...
+
+    def find(self, prefix: str) -> Iterator[Stored]:
+        """All whose names begin so."""
+        ...
+
+    def check(self) -> None:
+        """Write, read and remove a small object."""
+        ...

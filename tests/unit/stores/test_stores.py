@@ -1,0 +1,163 @@
+"""What every store does, and what they do when something is wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pyqik.core.errors import StoreError
+from pyqik.stores.checksums import crc32c
+from pyqik.stores.directory import DirectoryStore
+from pyqik.stores.memory import MemoryStore
+from pyqik.stores.store import Mismatch, Missing, Part, Reads, Store
+from pyqik.stores.targets import Finished, MemoryTarget, PathTarget, Target
+
+DATA = b"some bytes"
+
+
+def reads(data: bytes) -> Reads:
+    def chunks() -> Iterator[bytes]:
+        yield data[:3]
+        yield data[3:]
+
+    return chunks
+
+
+def put(store: Store, name: str = "jid/a.csv/1", data: bytes = DATA) -> Part:
+    return store.put(name, reads(data), len(data), crc32c(data), 10.0)
+
+
+def got(store: Store, part: Part) -> bytes:
+    found: list[bytes] = []
+    store.get(part, found.append, part.size)
+    return b"".join(found)
+
+
+def in_a_directory(path: Path) -> Store:
+    return DirectoryStore(path / "parts")
+
+
+def in_memory(path: Path) -> Store:
+    return MemoryStore()
+
+
+@pytest.fixture(params=[in_a_directory, in_memory])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    made: Store = request.param(tmp_path)
+    return made
+
+
+def test_a_part_is_read_as_it_was_put(store: Store) -> None:
+    part = put(store)
+    assert (part.size, part.crc) == (len(DATA), crc32c(DATA))
+    assert got(store, part) == DATA
+    assert got(store, part._replace(size=4)) == DATA[:4]
+
+
+def test_putting_it_again_is_no_matter_and_other_bytes_are_refused(store: Store) -> None:
+    part = put(store)
+    assert put(store) == part
+    with pytest.raises(StoreError, match="there already"):
+        put(store, data=b"others")
+    assert got(store, part) == DATA
+
+
+def test_bytes_that_are_not_those_of_the_checksum_are_not_kept(store: Store) -> None:
+    with pytest.raises(Mismatch):
+        store.put("jid/a/1", reads(DATA), len(DATA), crc32c(b"else"), 10.0)
+    with pytest.raises(Mismatch):
+        store.put("jid/a/1", reads(DATA), len(DATA) + 1, crc32c(DATA), 10.0)
+    assert list(store.find("")) == []
+
+
+def test_what_is_gone_is_named(store: Store) -> None:
+    part = put(store)
+    store.remove([part.name, "jid/never"])
+    with pytest.raises(Missing, match=r"jid/a\.csv/1"):
+        got(store, part)
+    assert list(store.find("jid/")) == []
+
+
+def test_parts_are_found_by_the_beginning_of_their_names(store: Store) -> None:
+    for name in ("one/a/1", "one/b/1", "other/a/1"):
+        put(store, name)
+    found = {each.name: each for each in store.find("one/")}
+    assert set(found) == {"one/a/1", "one/b/1"}
+    assert found["one/a/1"].size == len(DATA)
+    assert 0 <= found["one/a/1"].age < 60
+    assert list(store.find("none/")) == []
+
+
+def test_a_check_leaves_nothing_behind(store: Store) -> None:
+    store.check()
+    assert list(store.find("")) == []
+
+
+def test_a_directory_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    store = DirectoryStore(tmp_path / "file")
+    for call in (lambda: put(store), store.check):
+        with pytest.raises(StoreError, match=r"file: .* cannot be written: (Not a directory|File exists)"):
+            call()
+
+
+def test_a_part_that_was_cut_short_is_missing(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    part = put(store)
+    os.truncate(tmp_path / part.name, 3)
+    with pytest.raises(Missing, match="shorter"):
+        got(store, part)
+
+
+def test_an_upload_that_breaks_leaves_nothing(tmp_path: Path) -> None:
+    def breaks() -> Iterator[bytes]:
+        yield b"some"
+        raise StoreError("it broke")
+
+    store = DirectoryStore(tmp_path)
+    with pytest.raises(StoreError, match="it broke"):
+        store.put("jid/a/1", breaks, 10, 1, 10.0)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def to_a_path(path: Path) -> Target:
+    return PathTarget(str(path / "out" / "a.csv"))
+
+
+def to_memory(path: Path) -> Target:
+    return MemoryTarget(MemoryStore(), "gs://b/a.csv")
+
+
+@pytest.mark.parametrize("made", [to_a_path, to_memory])
+def test_a_file_is_published_as_a_whole_or_not_at_all(made: Callable[[Path], Target], tmp_path: Path) -> None:
+    target = made(tmp_path)
+    assert target.generation() == 0
+
+    with pytest.raises(Mismatch):
+        target.write(Finished(reads(DATA), len(DATA), 1), 0)
+    assert target.generation() == 0
+
+    published = target.write(Finished(reads(DATA), len(DATA), crc32c(DATA)), 0)
+    assert published.generation == target.generation() != 0
+    assert list(tmp_path.rglob(".*")) == []
+
+
+def test_somebody_elses_object_is_not_overwritten() -> None:
+    store = MemoryStore()
+    target = MemoryTarget(store, "gs://b/a")
+    store.replace("gs://b/a", b"theirs", 0)
+    finished = Finished(reads(DATA), len(DATA), crc32c(DATA))
+
+    with pytest.raises(StoreError, match="somebody else"):
+        target.write(finished, 0)
+    published = target.write(finished, target.generation())
+    assert target.write(finished, 0) == published  # It is this very file.
+
+
+def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot be published"):
+        PathTarget(str(tmp_path / "file" / "a")).write(Finished(reads(DATA), len(DATA), crc32c(DATA)), 0)
