@@ -68,6 +68,50 @@ after so many seconds. An interruption is raised as `Interrupted` or `Cancelled`
 `ContinueIn` are for the job to raise. `pyqik.testing` runs jobs without Redis, and stops and kills them anywhere.
 
 
+Progress, rows and files
+========================
+What the cursor of a long job does not carry is written together with it, and outlives interruptions as it does.
+
+How far it is. `done` are its items, unless it says something else; `Client.progress(jid)` gives a `Progress` to any
+process, Ruby reads the hash `progress/<jid>`, and people `pyqik progress JID --follow`::
+
+    pyqik.progress.total = len(order_ids)
+    pyqik.progress.note = "writing the orders"
+
+Which ids are done, of work without an order (`Processed`)::
+
+    done = pyqik.processed("item_id")
+    for item_id in ids:
+        pyqik.raise_if_stopping()
+        if item_id not in done:
+            delete(item_id)
+            done.add(item_id)
+
+Which rows of an import have failed, and why (`Rows`). `failed_csv()` is a `FailedCsv` in the bytes of the original,
+with one more column. For a week `Client.rows(jid)` gives them to any process, as `FailedRows`, each of them a
+`RowError`::
+
+    rows = pyqik.rows()
+    for row in pyqik.each(enumerators.csv_rows(path)):
+        errors = problems(row)
+        if errors:
+            rows.fail(*errors)
+        else:
+            upsert_customer(row)
+    if rows.failed_count:
+        send_back(rows.failed_csv().read())
+
+A file that is written to its end, whichever process does it (`TextFile`, `BinaryFile`). It needs `files` in the
+configuration, a directory that all workers share::
+
+    out = pyqik.file("orders.csv")
+    for order_id in pyqik.each(enumerators.array(order_ids)):
+        csv.writer(out).writerow([order_id, total_of(order_id)])
+    out.publish("/exports/orders.csv")
+
+In an `async def` write `await pyqik.aprogress()`, `await pyqik.aprocessed(...)` and `await pyqik.arows()` first.
+
+
 Enqueueing
 ==========
 ::
@@ -174,6 +218,7 @@ Errors
 `InvalidPayload`   what stands in a queue is no job; it is kept in the dead set
 `InvalidCursor`    where a long job is cannot be written down exactly, or cannot be read
 `SourceChanged`    what a long job goes over is not what it was when the job was interrupted
+`StoreError`       a file of a job could not be kept, restored or published; nothing is published then
 `PoisonPill`       a job crashed its process three times; it is in the dead set, and death handlers hear this error
 ================== ===================================================================================================
 """
@@ -268,7 +313,6 @@ __all__ = [  # noqa: RUF022
     "Progress",
     "RowError",
     "Rows",
-    "StoreError",
     "TextFile",
     "aprocessed",
     "aprogress",
@@ -294,5 +338,6 @@ __all__ = [  # noqa: RUF022
     "PoisonPill",
     "PyqikError",
     "SourceChanged",
+    "StoreError",
     "WrongArguments",
 ]

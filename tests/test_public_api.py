@@ -18,16 +18,16 @@ NAMES = {
     # long jobs
     "each", "resume", "checkpoint", "aresume", "acheckpoint", "raise_if_stopping", "step", "counters", "IterableJob",
     "Source", "Codec", "enumerators", "long_jobs", "Complete", "ContinueIn", "Interrupted", "Cancelled",
-    # progress and rows
+    # progress, rows and files
     "processed", "aprocessed", "Processed", "progress", "aprogress", "Progress",
-    "rows", "arows", "Rows", "RowError", "FailedRows", "FailedCsv",
+    "rows", "arows", "Rows", "RowError", "FailedRows", "FailedCsv", "file", "BinaryFile", "TextFile",
     # enqueueing
     "Client", "AsyncClient",
     # the process
     "configure", "Config", "Capsule", "events", "on", "ClientMiddleware", "ServerMiddleware",
     # errors
     "PyqikError", "ConfigError", "InvalidJob", "InvalidPayload", "JobNotRegistered", "PoisonPill", "WrongArguments",
-    "InvalidCursor", "SourceChanged",
+    "InvalidCursor", "SourceChanged", "StoreError",
 }  # fmt: skip
 
 TESTING_NAMES = {

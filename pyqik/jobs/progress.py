@@ -76,7 +76,8 @@ def progress_of(
     if not state and not said:
         return None
     items = whole(said.get(b"items", state.get(b"items")))
-    done = _number(said.get(b"done")) if b"own" in said else None
+    # Whoever writes it without pyqik says what is done, and nothing of items.
+    done = _number(said.get(b"done")) if b"own" in said or b"items" not in said else None
     return Progress(
         jid,
         items if done is None else done,

@@ -101,12 +101,27 @@ def test_long_jobs_can_be_written_as_shown(tmp_path: Path) -> None:
     table = tmp_path / "customers.csv"
     table.write_text("id\n1\n2\n3\n", "utf-8")
 
-    names = run(block("Customers::Import"), tmp_path)
+    names = run(block('"Customers::Import"'), tmp_path)
 
     imported = testing.perform(names["import_customers"], str(table), interrupt_after=2)
     assert (imported.counters, imported.again().counters) == ({"imported": 2}, {"imported": 3})
     for job, argument in (("rebuild_report", 3), ("BackfillSlugs", [1, 2, 3])):
         assert testing.perform(names[job], argument, interrupt_after=2).again().completed
+
+
+def test_progress_rows_and_files_are_used_as_shown(redis_url: str, tmp_path: Path) -> None:
+    table = tmp_path / "customers.csv"
+    table.write_text("email\nno\na@b\n", "utf-8")
+    names = run(block("Customers::ImportRows"), tmp_path)
+
+    names["test_an_export_is_the_same_wherever_it_is_interrupted"]()
+    imported = testing.perform(names["import_rows"], str(table)).or_raise()
+    assert imported.rows.failed_csv().read() == (tmp_path / "customers.csv.failed.csv").read_bytes()
+    assert [str(error.messages[0]) for error in imported.rows.errors()] == ["email: is no address"]
+    assert testing.perform(names["purge"], ["a", "b"], interrupt_after=1).processed("item_id") == {"a"}
+
+    with pyqik.Client(redis_url) as client:
+        assert names["how_far"](client, "nobody") == (None, None)
 
 
 def test_a_long_job_can_be_tested_as_shown(tmp_path: Path) -> None:
@@ -151,7 +166,7 @@ def test_a_job_that_may_hang_is_declared_as_shown(tmp_path: Path) -> None:
 
 
 def test_every_python_block_has_a_test() -> None:
-    assert len(blocks("python")) == 9
+    assert len(blocks("python")) == 10
 
 
 def test_each_field_of_another_gem_that_is_told_of_is_tested() -> None:
