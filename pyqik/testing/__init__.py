@@ -73,9 +73,9 @@ Each of them can be had by itself, with the arguments of `perform`. In an async 
 What a job does only in a `finally`, or when it leaves a `with`, is done after a crash in a test, too; a real `kill -9`
 does not leave it the time. These stories cannot find that.
 
-What is kept beside the cursor is there, too: `run.counters`, `run.progress`, `run.processed("item_id")`, `run.rows` (the
-failed rows of an import), `run.files` (what a job's next run finds of its files or, when it is done, what they were)
-and `run.published`, by address; what goes to a path is written there.
+What is kept beside the cursor is there, too: `run.counters`, `run.progress`, `run.processed("item_id")`, `run.rows`
+(the failed rows of an import), `run.files` (what a job's next run finds of its files or, when it is done, what they
+were) and `run.published`, by address; what goes to a path is written there.
 
 `run.cancel()` cancels a job that was interrupted. `perform(new_job, ..., state=run.state)` runs other code over the
 same state, as a deploy does that changes what cursors mean.
