@@ -172,11 +172,11 @@ class TextFile(_Publishing, io.TextIOBase):
     mode = "w"
 
     def __init__(self, name: str, run: LongRun, file: RunFile, encoding: str, errors: str, newline: str | None) -> None:
-        if newline not in (None, "", "\n", "\r", "\r\n"):
-            raise ValueError(f"newline is {newline!r}; write None, or one of '', '\\n', '\\r' and '\\r\\n'")
         self.name = name
         self._run = run
         self._file = file
+        if newline not in (None, "", "\n", "\r", "\r\n"):
+            raise ValueError(f"newline is {newline!r}; write None, or one of '', '\\n', '\\r' and '\\r\\n'")
         self._encoding = codecs.lookup(encoding).name
         self._errors = errors
         self._newline = os.linesep if newline is None else newline

@@ -72,8 +72,13 @@ class RunFile:
         self._before = 0
         #: Whether an earlier run has published it: then all of it is there, and what is written is left out.
         self.is_finished = bool(entry.published)
-        #: Bytes that are not stored yet.
-        self.unstored = 0
+        #: Bytes that are stored, as full pieces or at the end of one; only the uploads change it.
+        self.stored = local.size
+
+    @property
+    def unstored(self) -> int:
+        """Bytes that are not stored yet."""
+        return self.local.size - self.stored
 
     def write(self, data: bytes | bytearray | memoryview, item: int) -> None:
         """Add bytes, while the item of this number is in hand. Raises: PyqikError after it was published."""
@@ -83,7 +88,6 @@ class RunFile:
             raise PyqikError(f"{self.local.path.name} was published and is finished; write into another file")
         if item != self._item:
             self._item, self._before = item, self.local.size
-        self.unstored += len(data)
         self.local.write(data)
 
     def finish(self) -> None:
@@ -167,7 +171,7 @@ class RunFiles:
             name = f"{self._prefix}{quote(file.local.path.name)}/{self._run}-{self._count:06}"
             piece.part = store.put(name, file.local.reads(piece), piece.size, piece.crc, PATIENCE)
             if not piece.is_extra:
-                file.unstored -= piece.size
+                file.stored += piece.size
 
     def _written(self, cuts: Mapping[str, list[Piece]]) -> bytes:
         entries = dict(self._entries)

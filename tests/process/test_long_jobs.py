@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import redis as redis_py
 
+import pyqik
 from tests.process.conftest import StartWork
 from tests.support.process import WorkProcess
 from tests.support.redis_server import RedisServer
@@ -100,6 +101,41 @@ def test_a_killed_process_costs_the_items_since_the_last_write(
     # 2 ms an item: what is done again is what a tenth of a second, and the way of a write, hold.
     assert len(twice) < 100
     assert twice == NUMBERS[int(twice[0]) :][: len(twice)] if twice else True
+
+
+@pytest.mark.parametrize("how", ["deploys", "kills"])
+def test_what_is_kept_beside_the_cursor_agrees_with_it(
+    start_long: StartLong, redis: redis_py.Redis, redis_url: str, tmp_path: Path, how: str
+) -> None:
+    table, exported, store = tmp_path / "table.csv", tmp_path / "good.csv", tmp_path / "store"
+    table.write_text("number\n" + "".join(f"{number}\n" for number in range(COUNT)))
+    environment = {"LEDGER": redis_url, "TABLE": str(table), "EXPORT": str(exported), "PYQIK_FILES": str(store)}
+    (tmp_path / "pyqik.toml").write_text("flush_interval = 0.1\n")
+    options = ("-C", str(tmp_path / "pyqik.toml"))
+    push(redis, "Long::Import")
+    work = start_long(*options, environment=environment)
+    for items in (60, 140, 220):
+        wait_for_items(redis, items + random.randrange(30))
+        if how == "kills":
+            os.kill(work.children[-1], signal.SIGKILL)
+        else:
+            work.end()
+            work = start_long(*options, environment=environment)
+    wait_for_end(redis)
+
+    assert exported.read_text() == "".join(f"{n},{'x' * 100}\n" for n in range(COUNT) if n % 7)
+    client = pyqik.Client(redis)
+    rows = client.rows(JID)
+    assert rows is not None
+    said = [(error.row, [str(message) for message in error.messages]) for error in rows.errors()]
+    assert said == [(n + 2, ["number: seven", "again"]) for n in range(0, COUNT, 7)]
+    wait_until(lambda: not redis.exists(f"it-{JID}"), message="the end of its state")
+    progress = client.progress(JID)
+    assert progress is not None
+    assert (progress.done, progress.total, progress.failed_rows) == (COUNT, COUNT, len(said))
+    assert progress.ended_at is not None
+    assert not redis.exists(f"{JID}/row")
+    assert [path for path in store.rglob("*") if path.is_file()] == []
 
 
 def test_with_each_item_safe_a_kill_repeats_one_at_most(start_long: StartLong, redis: redis_py.Redis) -> None:

@@ -119,3 +119,23 @@ def slow_item(seconds: float) -> None:
         for _ in range(int(seconds * 100)):
             threading.Event().wait(0.01)
     ledger.incr("completed")
+
+
+@pyqik.job("Long::Import")
+def import_rows(count: int) -> None:
+    """Everything that is kept beside the cursor: failed rows, a file, progress, processed ids."""
+    pyqik.progress.total = count
+    rows, seen = pyqik.rows(), pyqik.processed("row")
+    out = pyqik.file("good.csv")
+    for row in pyqik.each(enumerators.csv_rows(os.environ["TABLE"])):
+        number = int(row["number"])
+        seen.add(number)
+        if number % 7 == 0:
+            rows.fail("seven", field="number")
+            rows.fail("again")
+        else:
+            out.write(f"{number},{'x' * 100}\n")
+        do(number)
+    assert len(seen) == count
+    out.publish(os.environ["EXPORT"])
+    ledger.incr("completed")

@@ -715,6 +715,22 @@ def test_the_pace_does_not_count_what_was_done_already_when_the_job_began(clock:
     assert pace_of(kept) == pytest.approx(10, rel=0.1)
 
 
+@pytest.mark.parametrize("value", [2**63, -(2**63), 10**400, 10**5000, 1e19])
+def test_a_number_that_is_too_large_is_refused_at_once(clock: Clock, value: float) -> None:
+    @pyqik.job("Huge")
+    def job() -> None:
+        for _ in pyqik.each(enumerators.array(ITEMS)):
+            clock.now += 1
+            with pytest.raises(TypeError):
+                pyqik.progress.done = value
+            with pytest.raises(TypeError):
+                pyqik.progress.total = value
+
+    run = testing.perform(job).or_raise()
+
+    assert (run.progress.done, run.progress.total) == (5, None)
+
+
 # Async code.
 
 
