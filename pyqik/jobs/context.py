@@ -115,11 +115,13 @@ def standalone(name: str) -> Iterator[None]:
     if a_job_runs():
         yield
         return
-    token = _standalone.set(LongRun(name, ""))
+    run = LongRun(name, "")
+    token = _standalone.set(run)
     try:
         yield
     finally:
         _standalone.reset(token)
+        run.close()
 
 
 def enter(context: Context) -> Token[Context]:

@@ -198,7 +198,7 @@ class LongRun:
                     "there is no store for the files of jobs; name a directory that all workers share, "
                     'as in files="/mnt/jobs", in the configuration (PYQIK_FILES in the environment)'
                 )
-            self._files = RunFiles(self.jid, self._storage, self._files_text)
+            self._files = RunFiles(self.jid, self._storage, self._files_text, is_kept=self.is_kept)
         return self._files
 
     @property
@@ -215,7 +215,7 @@ class LongRun:
         """The job is over: nothing of its files is needed any more. That is written down first, as it would find them
         gone if its process died now. Blocks for two round trips, if there are any files.
         """
-        if (self._files is None and not self._files_text) or self._storage.store is None:
+        if (self._files is None and not self._files_text) or self._storage.store is None or not self.is_kept:
             return
         over = self._ask(Save([HashWrite(self.key, [("over", b"1")])]))
         if over.wait().verdict == "ok":

@@ -22,7 +22,7 @@ from urllib.parse import quote
 from pyqik.core.errors import InvalidCursor, PyqikError, StoreError
 from pyqik.jobs.growing_file import GrowingFile, Piece
 from pyqik.jobs.scratch import scratch_directory
-from pyqik.jobs.uploader import Uploads
+from pyqik.jobs.uploader import AtOnce, Uploads
 from pyqik.stores.store import Part, Store
 from pyqik.stores.targets import Finished, Published, Target
 
@@ -102,11 +102,12 @@ class RunFile:
 class RunFiles:
     """See the module's docstring. `text` is the field of the state that says what an earlier run has left."""
 
-    def __init__(self, jid: str, storage: Storage, text: bytes | None) -> None:
+    def __init__(self, jid: str, storage: Storage, text: bytes | None, *, is_kept: bool = True) -> None:
         self._prefix = f"{quote(jid, safe='')}/"
         self._storage = storage
-        self._store = storage.store
-        self._uploads = storage.uploads()
+        # What has no jid has no name in the store either.
+        self._store = storage.store if is_kept and jid else None
+        self._uploads = storage.uploads() if self._store is not None else AtOnce()
         self._entries = _read(text, self._prefix)
         self._open: dict[str, RunFile] = {}
         self._run = secrets.token_hex(6)

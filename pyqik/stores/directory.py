@@ -34,7 +34,7 @@ class DirectoryStore:
 
     def put(self, name: str, reads: Reads, size: int, crc: int, seconds: float) -> Part:
         """See `Store.put`. It is written beside its place, and then moved there in one instant."""
-        path = self._root / name
+        path = self._path(name)
         beside = path.with_name(f".{path.name}-{secrets.token_hex(4)}{_UNFINISHED}")
         with self._named(f"{name} cannot be written"):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ class DirectoryStore:
         """See `Store.get`."""
         with self._named(f"{part.name} cannot be read"):
             try:
-                with open(self._root / part.name, "rb") as file:
+                with open(self._path(part.name), "rb") as file:
                     while size > 0 and (data := file.read(min(CHUNK, size))):
                         writes(data)
                         size -= len(data)
@@ -68,7 +68,7 @@ class DirectoryStore:
         """See `Store.remove`; directories that have become empty go, too."""
         with self._named("parts cannot be removed"):
             for name in names:
-                path = self._root / name
+                path = self._path(name)
                 with suppress(FileNotFoundError):
                     path.unlink()
                 for parent in path.parents:
@@ -83,7 +83,7 @@ class DirectoryStore:
         """See `Store.find`. What is not whole yet is found, too."""
         now = time.time()
         with self._named("cannot be listed"):
-            for directory, _, files in os.walk(self._root / prefix if prefix.endswith("/") else self._root):
+            for directory, _, files in os.walk(self._path(prefix) if prefix.endswith("/") else self._root):
                 for file in files:
                     path = Path(directory, file)
                     name = path.relative_to(self._root).as_posix()
@@ -97,6 +97,12 @@ class DirectoryStore:
         name = f".check-{secrets.token_hex(4)}"
         self.put(name, lambda: iter([b"pyqik"]), 5, crc32c(b"pyqik"), 10.0)
         self.remove([name])
+
+    def _path(self, name: str) -> Path:
+        """Below the directory, whatever the name is."""
+        if any(part in ("", ".", "..") for part in name.removesuffix("/").split("/")):
+            raise StoreError(f"{self.name}: {name!r} is no name of a part")
+        return self._root / name
 
     @contextmanager
     def _named(self, what: str) -> Iterator[None]:

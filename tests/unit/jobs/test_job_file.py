@@ -299,6 +299,18 @@ def test_a_local_file_that_somebody_cuts_short_fails_the_job(monkeypatch: pytest
     assert run.published == {}
 
 
+def test_a_job_without_a_jid_stores_nothing(tmp_path: Path) -> None:
+    storage = KeptFiles()
+    files = run_files.RunFiles("", storage, None)
+    files.open("a").write(b"abc", 0)
+
+    assert files.commit_now(1) == b'{"a":{"parts":[]}}'
+    assert files.contents() == {"a": b"abc"}
+    files.remove_all()
+    files.close()
+    assert storage.store.objects == {}
+
+
 # What the engine uses.
 
 

@@ -104,6 +104,20 @@ def test_a_directory_that_is_none_is_named(tmp_path: Path) -> None:
             call()
 
 
+@pytest.mark.parametrize("name", ["/etc/passwd", "../a", "jid/../../a", "", "jid//a", "/"])
+def test_a_name_that_leads_out_of_the_directory_is_refused(tmp_path: Path, name: str) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    for call in (
+        lambda: put(store, name),
+        lambda: got(store, Part(name, 1, 1)),
+        lambda: store.remove([name]),
+        lambda: list(store.find("/")),
+    ):
+        with pytest.raises(StoreError, match="is no name"):
+            call()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_part_that_was_cut_short_is_missing(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
     part = put(store)
