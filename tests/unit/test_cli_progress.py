@@ -215,6 +215,8 @@ Follow = Callable[..., "subprocess.Popen[str]"]
 def follow(redis_url: str) -> Iterator[Follow]:
     """`follow(stdout)`: a `pyqik progress JID --follow`, gone after the test."""
     started: list[subprocess.Popen[str]] = []
+    # What a shell starts in the background ignores SIGINT, and so do its children: unless a handler stood here.
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def follow(stdout: int) -> subprocess.Popen[str]:
         line = [sys.executable, "-m", "pyqik", "progress", JID, "--follow", "--redis", redis_url]
@@ -222,6 +224,7 @@ def follow(redis_url: str) -> Iterator[Follow]:
         return started[-1]
 
     yield follow
+    signal.signal(signal.SIGINT, ours)
     for process in started:
         process.kill()
         process.communicate(timeout=10)

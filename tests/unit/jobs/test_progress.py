@@ -715,7 +715,11 @@ def test_the_pace_does_not_count_what_was_done_already_when_the_job_began(clock:
     assert pace_of(kept) == pytest.approx(10, rel=0.1)
 
 
-@pytest.mark.parametrize("value", [2**63, -(2**63), 10**400, 10**5000, 1e19])
+@pytest.mark.parametrize(
+    "value",
+    [2**63, -(2**63), 10**400, 10**5000, 1e19],
+    ids=["2**63", "-2**63", "10**400", "10**5000", "1e19"],  # Python refuses to write 10**5000 out.
+)
 def test_a_number_that_is_too_large_is_refused_at_once(clock: Clock, value: float) -> None:
     @pyqik.job("Huge")
     def job() -> None:
