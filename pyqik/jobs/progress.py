@@ -253,9 +253,12 @@ def _run() -> LongRun:
 
 
 def _checked(name: str, value: Any) -> Number:
-    if type(value) in (int, float) and abs(value) < _LIMIT:
+    if type(value) in (int, float):
         number: Number = value
-        return number
+        if abs(number) < _LIMIT:
+            return number
+        # Python refuses to write out a whole number of thousands of digits, so the value is not shown.
+        raise TypeError(f"progress.{name} is out of range; write a finite number below 2**63")
     raise TypeError(f"progress.{name} is {value!r}; write a finite number below 2**63")
 
 
