@@ -41,7 +41,12 @@ _VALUES: Final = (
     (("-e", "--environment"), "environment", "NAME", "which section of sidekiq.yml counts"),
     (("-g", "--tag"), "tag", "TEXT", "shown beside the process in Sidekiq's Web UI"),
     (("--redis",), "redis", "URL", "redis://, rediss://, unix:// or redis+sentinel://"),
-    (("--files",), "files", "DIRECTORY", "where half-written files of jobs are kept; all workers share it"),
+    (
+        ("--files",),
+        "files",
+        "ADDRESS",
+        "where half-written files of jobs are kept: a shared directory, or gs://bucket/prefix",
+    ),
     (("--processes",), "processes", "N", "child processes"),
     (("--host",), "host", "ADDRESS", "address of the HTTP server"),
     (("--port",), "port", "PORT", "port of the HTTP server; 0 for none"),

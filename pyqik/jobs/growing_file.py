@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
 from pyqik.core.errors import StoreError
 from pyqik.stores.checksums import crc32c, joined
-from pyqik.stores.store import Part, Reads
+from pyqik.stores.store import JOINED, Part, Reads, Writes
 
 #: Bytes of a full piece. With one on its way and one that grows, a stop has 8 MiB at most left to store.
 PIECE: Final = 4 * 1024 * 1024
@@ -22,6 +23,8 @@ PIECE: Final = 4 * 1024 * 1024
 BUFFER: Final = 128 * 1024
 #: Bytes that are read at once.
 CHUNK: Final = 1024 * 1024
+#: Orders of magnitude that a piece can have: 5 TiB are the most that Cloud Storage takes.
+_MAGNITUDES: Final = 9
 
 
 @dataclass(slots=True, eq=False)
@@ -103,6 +106,31 @@ class GrowingFile:
             pieces.append(Piece(start, length - start, crc, is_extra=True))
         return pieces
 
+    def joinable(self, length: int, longest: int) -> list[Piece]:
+        """Pieces that follow each other and should become one, of `longest` bytes at most; none as long as few are so
+        small. Those that end after `length` may be cut again, and wait.
+
+        The latest pieces of one order of magnitude are joined to one of the next, so their number grows as the
+        logarithm of the file's size, and a byte is joined as often.
+        """
+        stored = list(takewhile(lambda piece: piece.part is not None and piece.end <= length, self._pieces))
+        for magnitude in range(_MAGNITUDES):
+            small = []
+            for piece in reversed(stored):
+                if _magnitude(piece, longest) > magnitude:
+                    break
+                small.append(piece)
+            if len(small) >= JOINED:
+                group = small[::-1][:JOINED]
+                return [piece for piece in group if piece.end - group[0].start <= longest]
+        return []
+
+    def join(self, pieces: list[Piece], part: Part) -> None:
+        """These are one now, in the store."""
+        first = self._pieces.index(pieces[0])
+        whole = Piece(pieces[0].start, part.size, part.crc, part, is_local=all(piece.is_local for piece in pieces))
+        self._pieces[first : first + len(pieces)] = [whole]
+
     def sums(self) -> tuple[int, int]:
         """Size and checksum of all that was written."""
         self.flush()
@@ -112,7 +140,7 @@ class GrowingFile:
         """What gives the bytes of a piece. Raises, when it is called: StoreError if they are not there any more."""
         return lambda: self._read(piece.start, piece.size)
 
-    def restore(self, get: Callable[[Part, Callable[[bytes], object]], None]) -> None:
+    def restore(self, get: Callable[[Part, Writes], None]) -> None:
         """Bring everything to the local disk. Raises: StoreError, OSError."""
         self.flush()
         for piece in self._pieces:
@@ -127,7 +155,7 @@ class GrowingFile:
         if descriptor >= 0:
             os.close(descriptor)
 
-    def _fill(self, piece: Piece, part: Part, get: Callable[[Part, Callable[[bytes], object]], None]) -> None:
+    def _fill(self, piece: Piece, part: Part, get: Callable[[Part, Writes], None]) -> None:
         position, crc = piece.start, 0
 
         def write(data: bytes) -> None:
@@ -154,3 +182,8 @@ class GrowingFile:
         piece, self._open = self._open, Piece(self._open.end, 0, 0)
         self._pieces.append(piece)
         self._full(piece)
+
+
+def _magnitude(piece: Piece, longest: int) -> int:
+    """As many times 32 bytes; too many if four such pieces are no joined one."""
+    return piece.size.bit_length() // 5 if piece.size * 4 <= longest else _MAGNITUDES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import mimetypes
 import os
 from collections.abc import Mapping
 from typing import Any, Final, Literal, overload
@@ -108,7 +109,9 @@ class _Publishing:
         warn_if_loop_runs()
         run, entry = self._run, self._file.entry
         target = run.files.target(url)
-        finished = run.files.finished(self._file, content_type, metadata or {})
+        if content_type is None:
+            content_type = mimetypes.guess_type(url)[0]
+        finished = run.files.finished(self._file, content_type, metadata or {}, as_parts=target.takes_parts)
         before = entry.published.get(url)
         sums = (finished.size, finished.crc)
         if before is not None and before[1:] == sums and target.generation() == before.generation:

@@ -195,10 +195,12 @@ class LongRun:
         if self._files is None:
             if self._storage.store is None and self.is_kept:
                 raise PyqikError(
-                    "there is no store for the files of jobs; name a directory that all workers share, "
-                    'as in files="/mnt/jobs", in the configuration (PYQIK_FILES in the environment)'
+                    "there is no store for the files of jobs; name a directory that all workers share, or a bucket, as "
+                    'in files="/mnt/jobs" or files="gs://bucket/prefix", in the configuration (PYQIK_FILES)'
                 )
-            self._files = RunFiles(self.jid, self._storage, self._files_text, is_kept=self.is_kept)
+            self._files = RunFiles(
+                self.jid, self._storage, self._files_text, is_kept=self.is_kept, behind=self._look_up
+            )
         return self._files
 
     @property
@@ -269,6 +271,9 @@ class LongRun:
 
     # Boundaries.
 
+    def _look_up(self) -> None:
+        self.attention = True
+
     def attend(self) -> None:
         """Between two items: write the state down if it is time, and stop if told to.
 
@@ -281,6 +286,8 @@ class LongRun:
 
     async def aattend(self) -> None:
         """`attend` for async code."""
+        if self._files is not None:
+            await self._files.catch_up()
         answer = self._tend()
         if answer is not None:
             await answer.arrival()
@@ -318,7 +325,7 @@ class LongRun:
             self._trouble, self.attention = error, True
             answer.give(error)
 
-        self._files.commit(self.items, write, fail)
+        self._files.commit(self.items, number, write, fail)
         return answer
 
     def save_unless_busy(self) -> None:
@@ -330,6 +337,8 @@ class LongRun:
         """What the keeper has found; in its thread."""
         if reply.verdict == "ok":
             self.besides.answered(number)
+            if self._files is not None:
+                self._files.answered(number)
         else:
             self.lost = True
         if reply.cancelled:

@@ -12,9 +12,13 @@ import io
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import quote
@@ -23,7 +27,7 @@ from pyqik.core.errors import InvalidCursor, PyqikError, StoreError
 from pyqik.jobs.growing_file import GrowingFile, Piece
 from pyqik.jobs.scratch import scratch_directory
 from pyqik.jobs.uploader import AtOnce, Uploads
-from pyqik.stores.store import Part, Store
+from pyqik.stores.store import JOINED, Part, Patience, Store, Writes
 from pyqik.stores.targets import Finished, Published, Target
 
 #: Bytes of a file that may wait to be stored; a job that writes faster waits for the store.
@@ -74,6 +78,9 @@ class RunFile:
         self.is_finished = bool(entry.published)
         #: Bytes that are stored, as full pieces or at the end of one; only the uploads change it.
         self.stored = local.size
+        #: Pieces that are being joined in the store; and the part that they have become.
+        self.joining: list[Piece] = []
+        self.joined: Part | None = None
 
     @property
     def unstored(self) -> int:
@@ -100,21 +107,32 @@ class RunFile:
 
 
 class RunFiles:
-    """See the module's docstring. `text` is the field of the state that says what an earlier run has left."""
+    """See the module's docstring. `text` is the field of the state that says what an earlier run has left. `behind` is
+    called when async code writes faster than the store takes it.
+    """
 
-    def __init__(self, jid: str, storage: Storage, text: bytes | None, *, is_kept: bool = True) -> None:
+    def __init__(
+        self,
+        jid: str,
+        storage: Storage,
+        text: bytes | None,
+        *,
+        is_kept: bool = True,
+        behind: Callable[[], None] = lambda: None,
+    ) -> None:
         self._prefix = f"{quote(jid, safe='')}/"
         self._storage = storage
         # What has no jid has no name in the store either.
         self._store = storage.store if is_kept and jid else None
+        self._behind = behind
         self._uploads = storage.uploads() if self._store is not None else AtOnce()
         self._entries = _read(text, self._prefix)
         self._open: dict[str, RunFile] = {}
         self._run = secrets.token_hex(6)
-        self._count = 0
+        self._numbers = count(1)
         self._directory: Path | None = None
-        #: Parts that nothing refers to once the next write of the state has reached Redis.
-        self._outdated: list[Part] = []
+        #: Parts that nothing refers to once the write of the state that has this number has reached Redis.
+        self._outdated: deque[tuple[int, str]] = deque()
 
     def open(self, name: str) -> RunFile:
         """The file of that name. Raises: OSError."""
@@ -130,37 +148,74 @@ class RunFiles:
 
     # Storing.
 
-    def commit(self, items: int, write: Callable[[bytes], None], otherwise: Callable[[BaseException], None]) -> None:
+    def commit(
+        self, items: int, number: int, write: Callable[[bytes], None], otherwise: Callable[[BaseException], None]
+    ) -> None:
         """Have the pieces stored of what counts if the item of this number is done again; then call `write` with what
-        is written of them in the state. Returns at once.
+        is written of them in the state, by its write of this `number`. Returns at once.
         """
         try:
-            cuts = self._cut(items)
+            cuts = self._cut(items, number)
         except (StoreError, OSError) as error:
             otherwise(error)
             return
         self._uploads.do(lambda: write(self._written(cuts)), otherwise)
+        for file in self._open.values():
+            self._join(file, file.length(items))
 
     def commit_now(self, items: int) -> bytes:
         """The same; returns what is written of them when they are stored. Raises: StoreError, OSError."""
-        written: list[bytes] = []
-        self.commit(items, written.append, lambda error: None)
-        self._uploads.wait_until(lambda: bool(written))
-        return written[0]
+        cuts = self._cut(items, 0)
+        self._wait_for(piece for pieces in cuts.values() for piece in pieces)
+        return self._written(cuts)
 
-    def _cut(self, items: int) -> dict[str, list[Piece]]:
+    def answered(self, number: int) -> None:
+        """The state's write of this number has reached Redis, and with it what those before have said. From any
+        thread.
+        """
+        outdated = []
+        while self._outdated and self._outdated[0][0] <= number:
+            outdated.append(self._outdated.popleft()[1])
+        if outdated and self._store is not None:
+            self._uploads.do(partial(self._remove, self._store, outdated), lambda error: None)
+
+    def _remove(self, store: Store, names: list[str]) -> None:
+        # At the job's end all that it has goes, whether anything refers to it or not.
+        with suppress(StoreError):
+            store.remove(names)
+
+    def _cut(self, items: int, number: int) -> dict[str, list[Piece]]:
         cuts = {}
         for name, file in self._open.items():
+            self._take_joined(file, number)
             cuts[name] = file.local.cut(file.length(items))
-            for piece in cuts[name]:
-                if piece.part is None:
-                    self._send(file, piece)
+            self._send_all(file, cuts[name])
         return cuts
+
+    def _send_all(self, file: RunFile, pieces: list[Piece]) -> None:
+        for piece in pieces:
+            if piece.part is None:
+                self._send(file, piece)
+
+    def _wait_for(self, pieces: Iterable[Piece]) -> None:
+        if self._store is not None:
+            waiting = list(pieces)
+            self._uploads.wait_until(lambda: all(piece.part is not None for piece in waiting))
 
     def _full(self, file: RunFile, piece: Piece) -> None:
         self._send(file, piece)
-        if self._store is not None and not _a_loop_runs():
+        if self._store is None:
+            return
+        if _a_loop_runs():
+            self._behind()
+        else:
             self._uploads.wait_until(lambda: file.unstored <= WINDOW)
+
+    async def catch_up(self) -> None:
+        """For async code: wait as long as more waits to be stored than may."""
+        if any(file.unstored > WINDOW for file in self._open.values()):
+            files = list(self._open.values())
+            await asyncio.to_thread(self._uploads.wait_until, lambda: all(file.unstored <= WINDOW for file in files))
 
     def _send(self, file: RunFile, piece: Piece) -> None:
         if self._store is not None:
@@ -168,11 +223,35 @@ class RunFiles:
 
     def _put(self, store: Store, file: RunFile, piece: Piece) -> None:
         if piece.part is None:
-            self._count += 1
-            name = f"{self._prefix}{quote(file.local.path.name)}/{self._run}-{self._count:06}"
-            piece.part = store.put(name, file.local.reads(piece), piece.size, piece.crc, PATIENCE)
+            name = self._new_name(file)
+            piece.part = store.put(name, file.local.reads(piece), piece.size, piece.crc, self._patience())
             if not piece.is_extra:
                 file.stored += piece.size
+
+    def _join(self, file: RunFile, length: int) -> None:
+        """Have small parts become a larger one, so that what the state says of a file stays small."""
+        store = self._store
+        if store is not None and not file.joining:
+            file.joining = file.local.joinable(length, store.longest_join)
+            if file.joining:
+                self._uploads.do(lambda: self._join_now(store, file), lambda error: None)
+
+    def _join_now(self, store: Store, file: RunFile) -> None:
+        parts = [piece.part for piece in file.joining if piece.part is not None]
+        file.joined = store.join(self._new_name(file), parts, self._patience())
+
+    def _take_joined(self, file: RunFile, number: int) -> None:
+        if file.joined is not None:
+            self._outdated.extend((number, piece.part.name) for piece in file.joining if piece.part is not None)
+            file.local.join(file.joining, file.joined)
+            file.joining, file.joined = [], None
+
+    def _new_name(self, file: RunFile) -> str:
+        return f"{self._prefix}{quote(file.local.path.name)}/{self._run}-{next(self._numbers):06}"
+
+    def _patience(self) -> Patience:
+        until = time.monotonic() + PATIENCE
+        return lambda: 0.0 if self._uploads.failed else until - time.monotonic()
 
     def _written(self, cuts: Mapping[str, list[Piece]]) -> bytes:
         entries = dict(self._entries)
@@ -189,20 +268,36 @@ class RunFiles:
         store = self._store
         file.local.restore(lambda part, write: self._get(store, part, write))
 
-    def _get(self, store: Store | None, part: Part, write: Callable[[bytes], object]) -> None:
+    def _get(self, store: Store | None, part: Part, write: Writes) -> None:
         if store is None:
             raise StoreError(f"{part.name} was stored, and this process has no store; set `files` in its configuration")
-        store.get(part, write, part.size)
+        store.get(part, write)
 
     def target(self, url: str) -> Target:
         """Where a file is published to. Raises: ValueError."""
         return self._storage.target(url)
 
-    def finished(self, file: RunFile, content_type: str | None, metadata: Mapping[str, str]) -> Finished:
-        """The whole file, on the local disk."""
-        self.restore(file)
+    def finished(
+        self, file: RunFile, content_type: str | None, metadata: Mapping[str, str], *, as_parts: bool = False
+    ) -> Finished:
+        """The whole file: on the local disk or, if it can be, as parts in the store. Raises: StoreError, OSError."""
+        parts: list[Part] = []
+        if as_parts and self._store is not None:
+            parts = self._parts(self._store, file)
+        else:
+            self.restore(file)
         size, crc = file.local.sums()
-        return Finished(file.local.reads(Piece(0, size, crc)), size, crc, content_type, metadata)
+        return Finished(file.local.reads(Piece(0, size, crc)), size, crc, content_type, metadata, parts)
+
+    def _parts(self, store: Store, file: RunFile) -> list[Part]:
+        pieces = file.local.cut(file.local.size)
+        self._send_all(file, pieces)
+        self._wait_for(pieces)
+        parts = [piece.part for piece in pieces if piece.part is not None]
+        while len(parts) > JOINED:
+            groups = [parts[first : first + JOINED] for first in range(0, len(parts), JOINED)]
+            parts = [store.join(self._new_name(file), group, self._patience()) for group in groups]
+        return parts
 
     # The end.
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from pyqik.core.errors import StoreError
-from pyqik.stores.checksums import crc32c
-from pyqik.stores.store import Mismatch, Missing, Part, Reads, Stored, Writes
+from pyqik.stores.checksums import crc32c, joined
+from pyqik.stores.store import Mismatch, Missing, Part, Patience, Reads, Stored, Writes
 
 #: Bytes that are read at once.
 CHUNK: Final = 1024 * 1024
+#: See `Store.longest_join`: small parts are gathered, and those that are full are not copied.
+LONGEST_JOIN: Final = 4 * 1024 * 1024
 
 #: Ends the name of a file that is not whole yet.
 _UNFINISHED: Final = ".part"
@@ -32,7 +35,12 @@ class DirectoryStore:
         """Its path."""
         return str(self._root)
 
-    def put(self, name: str, reads: Reads, size: int, crc: int, seconds: float) -> Part:
+    @property
+    def longest_join(self) -> int:
+        """See `Store.longest_join`."""
+        return LONGEST_JOIN
+
+    def put(self, name: str, reads: Reads, size: int, crc: int, patience: Patience) -> Part:
         """See `Store.put`. It is written beside its place, and then moved there in one instant."""
         path = self._path(name)
         beside = path.with_name(f".{path.name}-{secrets.token_hex(4)}{_UNFINISHED}")
@@ -51,18 +59,24 @@ class DirectoryStore:
                     beside.unlink()
         return Part(name, size, crc)
 
-    def get(self, part: Part, writes: Writes, size: int) -> None:
+    def join(self, name: str, parts: Sequence[Part], patience: Patience) -> Part:
+        """See `Store.join`."""
+        size, crc = joined((part.size, part.crc) for part in parts)
+        return self.put(name, lambda: chain.from_iterable(map(self._read, parts)), size, crc, patience)
+
+    def get(self, part: Part, writes: Writes) -> None:
         """See `Store.get`."""
+        for data in self._read(part):
+            writes(data)
+
+    def _read(self, part: Part) -> Iterator[bytes]:
         with self._named(f"{part.name} cannot be read"):
             try:
                 with open(self._path(part.name), "rb") as file:
-                    while size > 0 and (data := file.read(min(CHUNK, size))):
-                        writes(data)
-                        size -= len(data)
+                    while data := file.read(CHUNK):
+                        yield data
             except FileNotFoundError:
                 raise Missing(f"{self.name}: {part.name} is gone; push the job again to begin anew") from None
-        if size:
-            raise Missing(f"{self.name}: {part.name} is shorter than it was; push the job again to begin anew")
 
     def remove(self, names: Iterable[str]) -> None:
         """See `Store.remove`; directories that have become empty go, too."""
@@ -95,7 +109,7 @@ class DirectoryStore:
     def check(self) -> None:
         """See `Store.check`."""
         name = f".check-{secrets.token_hex(4)}"
-        self.put(name, lambda: iter([b"pyqik"]), 5, crc32c(b"pyqik"), 10.0)
+        self.put(name, lambda: iter([b"pyqik"]), 5, crc32c(b"pyqik"), lambda: 10.0)
         self.remove([name])
 
     def _path(self, name: str) -> Path:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from pyqik.core.errors import StoreError
 from pyqik.stores.checksums import crc32c
-from pyqik.stores.store import Mismatch, Missing, Part, Reads, Stored, Writes
+from pyqik.stores.store import JOINED, Mismatch, Missing, Part, Patience, Reads, Stored, Writes
 
 
 class _Object(NamedTuple):
@@ -42,28 +43,50 @@ class MemoryStore:
         """What stands there."""
         return {name: found.data for name, found in self._objects.items()}
 
-    def put(self, name: str, reads: Reads, size: int, crc: int, seconds: float) -> Part:
+    @property
+    def longest_join(self) -> int:
+        """See `Store.longest_join`."""
+        return sys.maxsize
+
+    def put(self, name: str, reads: Reads, size: int, crc: int, patience: Patience) -> Part:
         """See `Store.put`."""
         self.fault("put", name)
         data = b"".join(reads())
         self.received += len(data)
         if (len(data), crc32c(data)) != (size, crc):
             raise Mismatch(f"{self.name}: the bytes of {name} are not those that were written")
+        return self._create(name, data)
+
+    def join(self, name: str, parts: Sequence[Part], patience: Patience) -> Part:
+        """See `Store.join`."""
+        self.fault("join", name)
+        return self._create(name, self.bytes_of(parts))
+
+    def bytes_of(self, parts: Sequence[Part]) -> bytes:
+        """Those of all of them; as Cloud Storage, it refuses more than it can compose."""
+        if not 1 <= len(parts) <= JOINED:
+            raise StoreError(f"{self.name}: {len(parts)} parts cannot be joined at once")
+        return b"".join(self._found(part) for part in parts)
+
+    def get(self, part: Part, writes: Writes) -> None:
+        """See `Store.get`."""
+        self.fault("get", part.name)
+        writes(self._found(part))
+
+    def _found(self, part: Part) -> bytes:
+        found = self._objects.get(part.name)
+        if found is None or found.generation != part.generation:
+            raise Missing(f"{self.name}: {part.name} is gone")
+        return found.data
+
+    def _create(self, name: str, data: bytes) -> Part:
         with self._lock:
             found = self._objects.get(name)
             if found is None:
                 found = self._write(name, data)
             elif found.data != data:
                 raise StoreError(f"{self.name}: {name} is there already, with other bytes")
-        return Part(name, size, crc, found.generation)
-
-    def get(self, part: Part, writes: Writes, size: int) -> None:
-        """See `Store.get`."""
-        self.fault("get", part.name)
-        found = self._objects.get(part.name)
-        if found is None or found.generation != part.generation:
-            raise Missing(f"{self.name}: {part.name} is gone")
-        writes(found.data[:size])
+        return Part(name, len(data), crc32c(data), found.generation)
 
     def replace(self, name: str, data: bytes, expected: int) -> int:
         """Write an object whose generation is `expected` now, 0 if there is none; its new generation."""

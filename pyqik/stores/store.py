@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from pyqik.core.errors import StoreError
+
+#: Parts that are joined at once, at most: as many as Cloud Storage composes.
+JOINED: Final = 32
 
 
 class Missing(StoreError):
     """A part, or the bytes of it, are not where they were put."""
+
+
+class Refused(StoreError):
+    """The store cannot be used at all: no credentials, no permission, no such bucket. Trying again does not help."""
 
 
 class Mismatch(StoreError):
@@ -39,6 +46,8 @@ class Stored:
 Reads = Callable[[], Iterator[bytes]]
 #: Takes the next bytes.
 Writes = Callable[[bytes], object]
+#: Says for how many seconds it is still worthwhile to try. Asked again after each failure.
+Patience = Callable[[], float]
 
 
 class Store(Protocol):
@@ -49,15 +58,24 @@ class Store(Protocol):
         """Its address, for people."""
         ...
 
-    def put(self, name: str, reads: Reads, size: int, crc: int, seconds: float) -> Part:
-        """Write a part, within so many seconds. What stands there already is left alone: it is this part, or an error.
+    @property
+    def longest_join(self) -> int:
+        """Bytes up to which parts should be joined: where that copies them, it must be worth it."""
+        ...
+
+    def put(self, name: str, reads: Reads, size: int, crc: int, patience: Patience) -> Part:
+        """Write a part. What stands there already is left alone: it is this part, or an error.
 
         Raises: Mismatch if the bytes are not those of the checksum.
         """
         ...
 
-    def get(self, part: Part, writes: Writes, size: int) -> None:
-        """Read its first `size` bytes. Raises: Missing if it is gone."""
+    def join(self, name: str, parts: Sequence[Part], patience: Patience) -> Part:
+        """Write one part that has the bytes of these, 1 to `JOINED` of them; they stay. As `put` does otherwise."""
+        ...
+
+    def get(self, part: Part, writes: Writes) -> None:
+        """Read it. What it writes may be less than all, or not what was put. Raises: Missing if it is gone."""
         ...
 
     def remove(self, names: Iterable[str]) -> None:

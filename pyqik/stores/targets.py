@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from pyqik.core.errors import StoreError
 from pyqik.stores.checksums import crc32c
 from pyqik.stores.memory import MemoryStore
-from pyqik.stores.store import Mismatch, Reads
+from pyqik.stores.store import Mismatch, Part, Reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,8 @@ class Finished:
     crc: int
     content_type: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    #: Its parts in the store, `JOINED` at most, for a target that takes them.
+    parts: Sequence[Part] = ()
 
 
 class Published(NamedTuple):
@@ -38,6 +40,11 @@ class Published(NamedTuple):
 class Target(Protocol):
     """One place. All methods raise StoreError."""
 
+    @property
+    def takes_parts(self) -> bool:
+        """Whether it makes the file of parts that are in the store, so that nobody fetches them."""
+        ...
+
     def generation(self) -> int:
         """That of what stands there now; 0 if nothing does."""
         ...
@@ -49,6 +56,8 @@ class Target(Protocol):
 
 class PathTarget:
     """A path of this machine."""
+
+    takes_parts = False
 
     def __init__(self, path: str) -> None:
         self._path = Path(path).absolute()
@@ -93,11 +102,14 @@ class PathTarget:
 
 
 class MemoryTarget:
-    """An address in a store in memory: for tests."""
+    """An address in a store in memory: for tests. It takes the parts that are in `parts`."""
 
-    def __init__(self, store: MemoryStore, url: str) -> None:
+    takes_parts = True
+
+    def __init__(self, store: MemoryStore, url: str, parts: MemoryStore) -> None:
         self._store = store
         self._url = url
+        self._parts = parts
 
     def generation(self) -> int:
         """That of what stands there now."""
@@ -105,7 +117,7 @@ class MemoryTarget:
 
     def write(self, finished: Finished, expected: int) -> Published:
         """Write it, if nobody else has written there meanwhile."""
-        data = b"".join(finished.reads())
+        data = self._parts.bytes_of(finished.parts) if finished.parts else b"".join(finished.reads())
         if (len(data), crc32c(data)) != (finished.size, finished.crc):
             raise Mismatch(f"{self._url}: the bytes to be published are not those that were written")
         if self._store.objects.get(self._url) == data:

@@ -22,7 +22,7 @@ class KeptFiles:
 
     def target(self, url: str) -> Target:
         """Any address will do."""
-        return MemoryTarget(self.published, url) if "://" in url else PathTarget(url)
+        return MemoryTarget(self.published, url, self.store) if "://" in url else PathTarget(url)
 
     def uploads(self) -> Uploads:
         """Nothing goes on beside the job."""

@@ -85,7 +85,9 @@ class Config:
     max_memory: int | None = None
     """Megabytes; a child process that has grown larger is replaced, and its long jobs go on elsewhere."""
     files: str = ""
-    """A directory that all workers share, where half-written files of jobs are kept; see `pyqik.file`."""
+    """Where half-written files of jobs are kept: a directory that all workers share, or "gs://bucket/prefix" of Cloud
+    Storage; see `pyqik.file`. Workers of another Redis need a place of their own.
+    """
     processes: int = 1
     """Child processes."""
     require: Sequence[str] = ()

@@ -27,6 +27,8 @@ DEFAULT_CAPSULE: Final = "default"
 
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
+#: With or without a prefix; bucket names are in lower case: https://docs.cloud.google.com/storage/docs/buckets#naming
+_BUCKET: Final = re.compile(r"gs://[a-z0-9][a-z0-9._-]+[a-z0-9](/[^/]+)*/?")
 _MODULE: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 
 
@@ -140,6 +142,16 @@ class Text:
 
     def parse(self, text: str) -> object:
         return text
+
+
+@dataclass(frozen=True, slots=True)
+class FilesAddress(Text):
+    """Where files are kept: a directory, or a bucket of Cloud Storage."""
+
+    def mistakes(self, name: str, value: object) -> Iterator[str]:
+        yield from Text.mistakes(self, name, value)
+        if isinstance(value, str) and "://" in value and not _BUCKET.fullmatch(value):
+            yield f'{name} is {shown(value)}; write a directory, or a bucket as in {name}="gs://bucket/prefix"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +298,7 @@ SCALARS: Final[Mapping[str, ScalarRule]] = {
     "flush_interval": Seconds(zero=True),
     "max_iteration_runtime": Seconds(optional=True),
     "max_memory": Whole(1, optional=True),
-    "files": Text(),
+    "files": FilesAddress(),
     "processes": Whole(1),
     "tag": Text(),
     "environment": Text(),
