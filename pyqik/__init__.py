@@ -102,14 +102,25 @@ with one more column. For a week `Client.rows(jid)` gives them to any process, a
         send_back(rows.failed_csv().read())
 
 A file that is written to its end, whichever process does it (`TextFile`, `BinaryFile`). It needs `files` in the
-configuration, a directory that all workers share::
+configuration, a directory that all workers share or a bucket of Cloud Storage::
 
     out = pyqik.file("orders.csv")
     for order_id in pyqik.each(enumerators.array(order_ids)):
         csv.writer(out).writerow([order_id, total_of(order_id)])
-    out.publish("/exports/orders.csv")
+    out.publish("gs://exports/orders.csv")
 
-In an `async def` write `await pyqik.aprogress()`, `await pyqik.aprocessed(...)` and `await pyqik.arows()` first.
+One that is rewritten as it grows, by SQLite or as a workbook (`SnapshotFile`), which is kept as it was between two
+items::
+
+    out = pyqik.file("orders.xlsx", snapshot=True)
+    book = openpyxl.load_workbook(out.path) if out.size else openpyxl.Workbook()
+    out.on_save(lambda: book.save(out.path))
+    for order_id in pyqik.each(enumerators.array(order_ids)):
+        book.active.append([order_id, total_of(order_id)])
+    out.publish("gs://exports/orders.xlsx")
+
+In an `async def` write `await pyqik.aprogress()`, `await pyqik.aprocessed(...)` and `await pyqik.arows()` first; and
+`await pyqik.afile(...)`, `await out.apublish(...)`.
 
 
 Enqueueing
@@ -254,7 +265,7 @@ from pyqik.jobs.failed_rows import FailedCsv, FailedRows, RowError
 from pyqik.jobs.function_job import FunctionJob, job
 from pyqik.jobs.iterable_job import IterableJob
 from pyqik.jobs.job import Job
-from pyqik.jobs.job_file import BinaryFile, TextFile, file
+from pyqik.jobs.job_file import BinaryFile, SnapshotFile, TextFile, afile, file
 from pyqik.jobs.lifecycle import on
 from pyqik.jobs.loops import each
 from pyqik.jobs.middleware import ClientMiddleware, ServerMiddleware
@@ -313,10 +324,12 @@ __all__ = [  # noqa: RUF022
     "Progress",
     "RowError",
     "Rows",
+    "SnapshotFile",
     "TextFile",
     "aprocessed",
     "aprogress",
     "arows",
+    "afile",
     "file",
     "processed",
     "progress",

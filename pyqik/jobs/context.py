@@ -121,7 +121,7 @@ def standalone(name: str) -> Iterator[None]:
         yield
     finally:
         _standalone.reset(token)
-        run.close()
+        run.files.close()
 
 
 def enter(context: Context) -> Token[Context]:

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from pyqik.core.errors import Cancelled, Complete, Interrupted, InvalidCursor, PyqikError, Reason, Shutdown
+from pyqik.core.errors import Cancelled, Complete, Interrupted, InvalidCursor, PyqikError, Reason, Shutdown, StoreError
 from pyqik.jobs.answer import Answer
 from pyqik.jobs.beside import Besides, Content
 from pyqik.jobs.blocking import warn_if_loop_runs
@@ -26,6 +26,7 @@ from pyqik.jobs.slot import Slot
 from pyqik.jobs.slots import Migrate, Slots
 from pyqik.jobs.source import Codec
 from pyqik.jobs.storage import LOCAL
+from pyqik.jobs.timetable import FIVE_SECONDS, Rhythm, Timetable
 from pyqik.wire import keys
 from pyqik.wire.iteration import UNNAMED, State, read_state, write_state
 from pyqik.wire.long_jobs import progress_fields
@@ -37,14 +38,6 @@ T = TypeVar("T", bound=Content)
 HANDOVER: Final = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Rhythm:
-    """Seconds between two writes of the state (0: after each item), and until a run lets others have its place."""
-
-    flush_interval: float = 5.0
-    max_iteration_runtime: float | None = None
-
-
 class LongRun:
     """See the module's docstring. Used by the thread or task of the job, except where it says otherwise."""
 
@@ -54,14 +47,12 @@ class LongRun:
         jid: str,
         keeper: Keeper = NOWHERE,
         stopping: Callable[[], bool] = lambda: False,
-        rhythm: Rhythm = Rhythm(),
+        rhythm: Rhythm = FIVE_SECONDS,
         storage: Storage = LOCAL,
     ) -> None:
         self.name: Final = name
         self.jid: Final = jid
         self.key: Final = keys.iteration(jid)
-        #: Seconds between two writes of the state.
-        self.flush_interval = rhythm.flush_interval
         self.counters = Counters(lambda: self.items)
         #: Whether the next boundary has something to do; set from any thread.
         self.attention = False
@@ -71,6 +62,8 @@ class LongRun:
         self.skips = 0
         #: Whether the current one has; and whether there is one.
         self.is_skipping = self._in_a_piece = False
+        #: Whether it looks up in the middle of an item.
+        self.in_item = False
         #: Whether this run counts as begun: not before its first callback has come through.
         self.begun = True
         #: Whether the process needs the memory; set from any thread.
@@ -79,23 +72,22 @@ class LongRun:
         self.cancelled = self.lost = False
         self._keeper = keeper
         self._stopping = stopping
-        self._rhythm = rhythm
-        self._storage = storage
         self._state = State()
         #: The hashes beside the state.
         self.besides = Besides(self._ask, self._check, self._unasked)
         self._opened = False
-        #: What the state says of files; and the files, once the job has asked for one.
-        self._files_text: bytes | None = None
-        self._files: RunFiles | None = None
+        self.files: Final = RunFiles(jid, storage, is_kept=keeper is not NOWHERE, behind=self._look_up)
         #: Why this run cannot go on.
         self._trouble: BaseException | None = None
         #: Its loops and steps.
         self.slots = Slots(name)
         self._saving: Answer | None = None
-        self._began = self._flush_at = time.monotonic()
-        #: When `attention` is next to be raised, as `time.monotonic` has it.
-        self.due = self._began
+        self._times = Timetable(rhythm)
+
+    @property
+    def due(self) -> float:
+        """When `attention` is next to be raised, as `time.monotonic` has it."""
+        return self._times.due
 
     # Opening.
 
@@ -146,12 +138,12 @@ class LongRun:
         self.counters.load(self._state.counters)
         self.besides.known = self._state.beside
         self.cancelled = self._state.cancelled > 0
-        self._files_text = reply.fields.get(b"files")
+        self.files.load(reply.fields.get(b"files"))
         self._opened = True
         if b"over" in reply.fields:
             raise Complete
         self.attention = True
-        self._schedule(time.monotonic())
+        self._times.note_write(time.monotonic())
 
     def _check(self, reply: StateReply, key: str) -> None:
         if reply.verdict == "lost":
@@ -190,48 +182,18 @@ class LongRun:
         return await self.besides.aopen(key, make, kept)
 
     @property
-    def files(self) -> RunFiles:
-        """Its files. Needs an opened state. Raises: PyqikError if there is no store for them; InvalidCursor."""
-        if self._files is None:
-            if self._storage.store is None and self.is_kept:
-                raise PyqikError(
-                    "there is no store for the files of jobs; name a directory that all workers share, or a bucket, as "
-                    'in files="/mnt/jobs" or files="gs://bucket/prefix", in the configuration (PYQIK_FILES)'
-                )
-            self._files = RunFiles(
-                self.jid, self._storage, self._files_text, is_kept=self.is_kept, behind=self._look_up
-            )
-        return self._files
-
-    @property
     def is_kept(self) -> bool:
         """Whether its state is kept anywhere."""
         return self._keeper is not NOWHERE
-
-    @property
-    def has_files(self) -> bool:
-        """Whether it has asked for one."""
-        return self._files is not None
 
     def remove_files(self) -> None:
         """The job is over: nothing of its files is needed any more. That is written down first, as it would find them
         gone if its process died now. Blocks for two round trips, if there are any files.
         """
-        if (self._files is None and not self._files_text) or self._storage.store is None or not self.is_kept:
-            return
-        over = self._ask(Save([HashWrite(self.key, [("over", b"1")])]))
-        if over.wait().verdict == "ok":
-            self.files.remove_all()
-
-    def give_up(self, reason: BaseException) -> None:
-        """It waits for nothing any longer: its process ends; from any thread."""
-        if self._files is not None:
-            self._files.give_up(reason)
-
-    def close(self) -> None:
-        """It is over."""
-        if self._files is not None:
-            self._files.close()
+        if self.files.are_stored:
+            over = self._ask(Save([HashWrite(self.key, [("over", b"1")])]))
+            if over.wait().verdict == "ok":
+                self.files.remove_all()
 
     # Loops and steps.
 
@@ -245,9 +207,7 @@ class LongRun:
     ) -> Slot[Any]:
         """Where the loop or step called `name` was; see `Slots.begin`. Needs an opened state."""
         slot = self.slots.begin(name, codec, version, migrate)
-        self.flush_interval = self._rhythm.flush_interval if flush_interval is None else flush_interval
-        self._flush_at = min(self._flush_at, time.monotonic() + self.flush_interval)
-        self.due = min(self.due, self._flush_at)
+        self._times.begin_loop(flush_interval)
         self.attention = True
         return slot
 
@@ -274,20 +234,23 @@ class LongRun:
     def _look_up(self) -> None:
         self.attention = True
 
-    def attend(self) -> None:
-        """Between two items: write the state down if it is time, and stop if told to.
+    def attend(self, *, in_item: bool = False) -> None:
+        """Between two items, or at a safe place inside of one: write the state down if it is time, and stop if told to.
 
-        Raises: Interrupted, Cancelled, Shutdown; InvalidCursor.
+        Raises: Interrupted, Cancelled, Shutdown; InvalidCursor; StoreError, OSError if a file cannot be stored.
         """
-        answer = self._tend()
-        if answer is not None:
-            answer.wait()
-        self.stop_if_told()
+        self.in_item = in_item
+        try:
+            answer = self._tend()
+            if answer is not None:
+                answer.wait()
+            self.stop_if_told()
+        finally:
+            self.in_item = False
 
     async def aattend(self) -> None:
         """`attend` for async code."""
-        if self._files is not None:
-            await self._files.catch_up()
+        await self.files.catch_up()
         answer = self._tend()
         if answer is not None:
             await answer.arrival()
@@ -304,16 +267,51 @@ class LongRun:
         reason = self._reason()
         if reason is not None:
             if self.done:
+                if not self.in_item:
+                    self._take_snapshots()
                 raise Interrupted(reason)
             # Or a job could be thrown from process to process, and never get on.
             self.attention = True
 
     def save(self) -> Answer:
-        """Write the state down now; the answer may be awaited, or not. Raises: InvalidCursor."""
-        self._schedule(time.monotonic())
+        """Between two items: write the state down now; the answer may be awaited, or not. Raises: InvalidCursor, and
+        what taking a snapshot of a file raises.
+        """
+        return self._write(self._take_snapshots())
+
+    def save_in_item(self) -> Answer:
+        """The same with an item in hand. Raises: PyqikError if that would say more than a file's snapshot has."""
+        if self._snapshots_lag:
+            raise PyqikError(
+                "what an item has done cannot be written before its end if a file is kept by snapshots; "
+                "leave out `durable`, or put the file into another job"
+            )
+        return self._write()
+
+    def save_unless_busy(self) -> None:
+        """With an item in hand, write the state down, unless the last write is still under way: Redis may be slow, or
+        away.
+        """
+        if not self._snapshots_lag and not self._is_busy:
+            self._write()
+
+    @property
+    def _is_busy(self) -> bool:
+        return self._saving is not None and not self._saving.given
+
+    @property
+    def _snapshots_lag(self) -> bool:
+        return self.files.snapshots_lag(self.items)
+
+    def _take_snapshots(self) -> float:
+        """Seconds that it has taken."""
+        return self.files.take_snapshots(self.items)
+
+    def _write(self, cost: float = 0.0) -> Answer:
+        self._times.note_write(time.monotonic(), cost)
         fields = self._fields()
         number, beside = self.besides.writes(self.items)
-        if self._files is None:
+        if not self.files.is_used:
             self._saving = self._ask(Save([HashWrite(self.key, fields), *beside]), number)
             return self._saving
         answer = self._saving = Answer(partial(self._hear, number))
@@ -325,20 +323,14 @@ class LongRun:
             self._trouble, self.attention = error, True
             answer.give(error)
 
-        self._files.commit(self.items, number, write, fail)
+        self.files.commit(self.items, number, write, fail)
         return answer
-
-    def save_unless_busy(self) -> None:
-        """Write the state down, unless the last write is still under way: Redis may be slow, or away."""
-        if self._saving is None or self._saving.given:
-            self.save()
 
     def _hear(self, number: int, reply: StateReply) -> None:
         """What the keeper has found; in its thread."""
         if reply.verdict == "ok":
             self.besides.answered(number)
-            if self._files is not None:
-                self._files.answered(number)
+            self.files.answered(number)
         else:
             self.lost = True
         if reply.cancelled:
@@ -348,27 +340,23 @@ class LongRun:
     def _tend(self) -> Answer | None:
         """An answer to wait for, if each item is to be safe before the next one begins."""
         now = time.monotonic()
-        self.attention = self.flush_interval == 0
-        if now < self._flush_at:
+        each = self._times.flush_interval == 0
+        self.attention = each
+        if not self._times.is_time_to_write(now) or (self.in_item and self._snapshots_lag):
             return None
-        if self.flush_interval:
-            self._schedule(now)
-            self.save_unless_busy()
-            return None
-        return self.save()
+        if each:
+            return self.save()
+        self._times.note_write(now)
+        if not self._is_busy:
+            self.save()
+        return None
 
     def _reason(self) -> Reason | None:
         if self._stopping():
             return "stop"
-        limit = self._rhythm.max_iteration_runtime
-        if limit is not None and time.monotonic() - self._began >= limit:
+        if self._times.is_over:
             return "time_slice"
         return "memory" if self.memory_is_short else None
-
-    def _schedule(self, now: float) -> None:
-        self._flush_at = self.due = now + self.flush_interval
-        if self._rhythm.max_iteration_runtime is not None:
-            self.due = min(self.due, self._began + self._rhythm.max_iteration_runtime)
 
     # The end.
 
@@ -382,12 +370,14 @@ class LongRun:
 
         Raises: InvalidCursor; StoreError, OSError if what is left of its files cannot be stored.
         """
-        self._state.runtime += time.monotonic() - self._began
+        if self._snapshots_lag:
+            raise StoreError("a file is kept by snapshots, and the last one is older than what was done")
+        self._state.runtime += time.monotonic() - self._times.began
         if stopped:
             self._state.stops = [at for at in self._state.stops if at > now - DEPLOY] + [now]
         fields = self._fields()
-        if self._files is not None:
-            fields.append(("files", self._files.commit_now(self.items)))
+        if self.files.is_used:
+            fields.append(("files", self.files.commit_now(self.items)))
         return [HashWrite(self.key, fields), *self.besides.writes(self.items)[1]]
 
     def end_writes(self) -> Writes:

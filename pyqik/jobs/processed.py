@@ -87,7 +87,7 @@ class Processed(Collection[Id], Generic[Id]):
         self._put(item_id)
         if self._durable:
             warn_if_loop_runs()
-            self._run.save().wait()
+            self._run.save_in_item().wait()
         elif self._ids.waiting >= MOST_WAITING:
             self._run.save_unless_busy()
 
@@ -95,7 +95,7 @@ class Processed(Collection[Id], Generic[Id]):
         """`add` for async code."""
         self._put(item_id)
         if self._durable:
-            await self._run.save().arrival()
+            await self._run.save_in_item().arrival()
         elif self._ids.waiting >= MOST_WAITING:
             self._run.save_unless_busy()
 
@@ -107,14 +107,14 @@ class Processed(Collection[Id], Generic[Id]):
                 self._run.save_unless_busy()
         if self._durable:
             warn_if_loop_runs()
-            self._run.save().wait()
+            self._run.save_in_item().wait()
 
     async def aupdate(self, item_ids: Iterable[Id]) -> None:
         """`update` for async code."""
         for item_id in item_ids:
             self._put(item_id)
         if self._durable:
-            await self._run.save().arrival()
+            await self._run.save_in_item().arrival()
         elif self._ids.waiting >= MOST_WAITING:
             self._run.save_unless_busy()
 

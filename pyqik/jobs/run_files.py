@@ -8,27 +8,27 @@ in the store. Pieces have names of this run's own, so a run that was taken for d
 from __future__ import annotations
 
 import asyncio
-import io
-import json
 import secrets
 import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import count
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 from urllib.parse import quote
 
-from pyqik.core.errors import InvalidCursor, PyqikError, StoreError
+from pyqik.core.errors import PyqikError, StoreError
+from pyqik.jobs.file_manifest import Entry, manifest_text, read_manifest
 from pyqik.jobs.growing_file import GrowingFile, Piece
+from pyqik.jobs.rewritten_file import RewrittenFile
+from pyqik.jobs.run_file import RunFile
 from pyqik.jobs.scratch import scratch_directory
 from pyqik.jobs.uploader import AtOnce, Uploads
 from pyqik.stores.store import JOINED, Part, Patience, Store, Writes
-from pyqik.stores.targets import Finished, Published, Target
+from pyqik.stores.targets import Finished, Target
 
 #: Bytes of a file that may wait to be stored; a job that writes faster waits for the store.
 WINDOW: Final = 8 * 1024 * 1024
@@ -53,80 +53,19 @@ class Storage(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Entry:
-    """What the state says of a file: the parts of what counts of it, and where it was published."""
-
-    parts: list[Part] = field(default_factory=list)
-    published: dict[str, Published] = field(default_factory=dict)
-    #: Address → the generation that stood there before it was published for the first time.
-    intended: dict[str, int] = field(default_factory=dict)
-
-
-class RunFile:
-    """One file, as this run has it."""
-
-    def __init__(self, entry: Entry, local: GrowingFile) -> None:
-        self.entry = entry
-        self.local = local
-        #: What its author writes into.
-        self.handle: io.IOBase | None = None
-        #: The number of the item that has last written to it, and its size before that.
-        self._item = -1
-        self._before = 0
-        #: Whether an earlier run has published it: then all of it is there, and what is written is left out.
-        self.is_finished = bool(entry.published)
-        #: Bytes that are stored, as full pieces or at the end of one; only the uploads change it.
-        self.stored = local.size
-        #: Pieces that are being joined in the store; and the part that they have become.
-        self.joining: list[Piece] = []
-        self.joined: Part | None = None
-
-    @property
-    def unstored(self) -> int:
-        """Bytes that are not stored yet."""
-        return self.local.size - self.stored
-
-    def write(self, data: bytes | bytearray | memoryview, item: int) -> None:
-        """Add bytes, while the item of this number is in hand. Raises: PyqikError after it was published."""
-        if self.is_finished:
-            return
-        if self.entry.published:
-            raise PyqikError(f"{self.local.path.name} was published and is finished; write into another file")
-        if item != self._item:
-            self._item, self._before = item, self.local.size
-        self.local.write(data)
-
-    def finish(self) -> None:
-        """It is published: all that was written counts, whatever becomes of the item in hand."""
-        self._item = -1
-
-    def length(self, items: int) -> int:
-        """How much of it counts if the item of this number is done again."""
-        return self._before if self._item == items else self.local.size
-
-
 class RunFiles:
-    """See the module's docstring. `text` is the field of the state that says what an earlier run has left. `behind` is
-    called when async code writes faster than the store takes it.
-    """
+    """See the module's docstring. `behind` is called when async code writes faster than the store takes it."""
 
     def __init__(
-        self,
-        jid: str,
-        storage: Storage,
-        text: bytes | None,
-        *,
-        is_kept: bool = True,
-        behind: Callable[[], None] = lambda: None,
+        self, jid: str, storage: Storage, *, is_kept: bool = True, behind: Callable[[], None] = lambda: None
     ) -> None:
         self._prefix = f"{quote(jid, safe='')}/"
         self._storage = storage
         # What has no jid has no name in the store either.
-        self._store = storage.store if is_kept and jid else None
+        self._is_kept = is_kept and bool(jid)
         self._behind = behind
-        self._uploads = storage.uploads() if self._store is not None else AtOnce()
-        self._entries = _read(text, self._prefix)
+        self._text: bytes | None = None
+        self._manifest: dict[str, Entry] | None = None
         self._open: dict[str, RunFile] = {}
         self._run = secrets.token_hex(6)
         self._numbers = count(1)
@@ -134,17 +73,75 @@ class RunFiles:
         #: Parts that nothing refers to once the write of the state that has this number has reached Redis.
         self._outdated: deque[tuple[int, str]] = deque()
 
-    def open(self, name: str) -> RunFile:
-        """The file of that name. Raises: OSError."""
+    def load(self, text: bytes | None) -> None:
+        """What the state says of them."""
+        self._text = text
+
+    @property
+    def is_used(self) -> bool:
+        """Whether this run has asked for one."""
+        return bool(self._open)
+
+    @property
+    def are_stored(self) -> bool:
+        """Whether the store may have something of them."""
+        return (self.is_used or bool(self._text)) and self._store is not None
+
+    @cached_property
+    def _store(self) -> Store | None:
+        return self._storage.store if self._is_kept else None
+
+    @cached_property
+    def _uploads(self) -> Uploads:
+        return self._storage.uploads() if self._store is not None else AtOnce()
+
+    @property
+    def _entries(self) -> dict[str, Entry]:
+        if self._manifest is None:
+            self._manifest = read_manifest(self._text, self._prefix)
+        return self._manifest
+
+    def open(self, name: str, *, items: int = 0, snapshot: bool = False) -> RunFile:
+        """The file of that name. Raises: PyqikError if there is no store for it; InvalidCursor; OSError."""
         if name not in self._open:
+            if self._is_kept and self._store is None:
+                raise PyqikError(
+                    "there is no store for the files of jobs; name a directory that all workers share, or a bucket, as "
+                    'in files="/mnt/jobs" or files="gs://bucket/prefix", in the configuration (PYQIK_FILES)'
+                )
             if self._directory is None:
                 self._directory = scratch_directory()
+                for each in ("now", "kept"):
+                    (self._directory / each).mkdir()
             entry = self._entries.setdefault(name, Entry())
-            path = self._directory / name
-            self._open[name] = file = RunFile(
-                entry, GrowingFile(path, entry.parts, lambda piece: self._full(file, piece))
+            path, kept = self._directory / "now" / name, self._directory / "kept" / name
+            local = (
+                RewrittenFile(path, kept, entry.parts)
+                if snapshot
+                else GrowingFile(path, entry.parts, lambda piece: self._full(file, piece))
             )
+            self._open[name] = file = RunFile(entry, local, items)
         return self._open[name]
+
+    # Snapshots.
+
+    def take_snapshots(self, items: int) -> float:
+        """Between two items: of the files that are kept by them. Returns the seconds that it took. Raises: StoreError,
+        OSError; what the savers raise.
+        """
+        rewritten = [file for file in self._open.values() if file.is_rewritten]
+        if not rewritten:
+            return 0.0
+        began = time.monotonic()
+        for file in rewritten:
+            # What is still on its way is read from the last one.
+            self._wait_for(file.local.cut(0))
+            file.take_snapshot(items)
+        return time.monotonic() - began
+
+    def snapshots_lag(self, items: int) -> bool:
+        """Whether a file may have changed since its last snapshot was taken."""
+        return any(file.is_rewritten and file.taken_at != items for file in self._open.values())
 
     # Storing.
 
@@ -259,19 +256,27 @@ class RunFiles:
             entry = self._entries[name]
             parts = [piece.part for piece in pieces if piece.part is not None]
             entries[name] = Entry(parts, entry.published, entry.intended)
-        return _text(entries)
+        return manifest_text(entries)
 
     # Reading and publishing.
 
     def restore(self, file: RunFile) -> None:
         """Have all of it on the local disk. Raises: StoreError, OSError."""
-        store = self._store
-        file.local.restore(lambda part, write: self._get(store, part, write))
+        file.local.restore(self._get)
 
-    def _get(self, store: Store | None, part: Part, write: Writes) -> None:
-        if store is None:
+    def fetch(self, file: RunFile) -> str:
+        """A path at which all of it is. Raises: StoreError, OSError."""
+        if isinstance(file.local, RewrittenFile):
+            file.local.fetch(self._get)
+        else:
+            file.local.restore(self._get)
+            file.local.flush()
+        return str(file.local.path)
+
+    def _get(self, part: Part, write: Writes) -> None:
+        if self._store is None:
             raise StoreError(f"{part.name} was stored, and this process has no store; set `files` in its configuration")
-        store.get(part, write)
+        self._store.get(part, write)
 
     def target(self, url: str) -> Target:
         """Where a file is published to. Raises: ValueError."""
@@ -303,11 +308,13 @@ class RunFiles:
 
     def give_up(self, reason: BaseException) -> None:
         """Nothing waits for the store any longer; from any thread."""
-        self._uploads.give_up(reason)
+        if self.is_used:
+            self._uploads.give_up(reason)
 
     def close(self) -> None:
         """The run is over: what is on the local disk goes."""
-        self._uploads.close()
+        if self.is_used:
+            self._uploads.close()
         for file in self._open.values():
             file.local.close()
         if self._directory is not None:
@@ -334,41 +341,3 @@ def _a_loop_runs() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _text(entries: Mapping[str, Entry]) -> bytes:
-    plain = {
-        name: {
-            "parts": entry.parts,
-            **({"published": entry.published} if entry.published else {}),
-            **({"intended": entry.intended} if entry.intended else {}),
-        }
-        for name, entry in entries.items()
-    }
-    return json.dumps(plain, separators=(",", ":")).encode() if plain else b""
-
-
-def _read(text: bytes | None, prefix: str) -> dict[str, Entry]:
-    """What `_text` has written. Raises: InvalidCursor."""
-    try:
-        plain: dict[str, Any] = json.loads(text or b"{}")
-        return {
-            name: Entry(
-                [_checked(Part(*part), prefix) for part in each["parts"]],
-                {url: Published(*published) for url, published in each.get("published", {}).items()},
-                {url: int(generation) for url, generation in each.get("intended", {}).items()},
-            )
-            for name, each in plain.items()
-        }
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-        raise InvalidCursor(f"what is kept of the job's files cannot be read: {error}") from None
-
-
-def _checked(part: Part, prefix: str) -> Part:
-    """A part that is one of this job's: anybody who writes to Redis could name another file."""
-    numbers = (part.size, part.crc, part.generation)
-    if any(type(each) is not int or each < 0 for each in numbers) or not part.name.startswith(prefix):
-        raise ValueError(f"{part!r} is no part of this job's files")
-    if any(each in ("", ".", "..") for each in part.name.split("/")):
-        raise ValueError(f"{part!r} has no proper name")
-    return part

@@ -81,10 +81,11 @@ def raise_if_stopping() -> None:
     """
     run = _opened()
     run.slots.resolve()
-    if not run.slots.in_a_loop:
+    in_item = run.slots.in_a_loop
+    if not in_item:
         run.next_piece()
     if run.attention:
-        run.attend()
+        run.attend(in_item=in_item)
 
 
 class CurrentCounters(MutableMapping[str, Any]):

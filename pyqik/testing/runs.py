@@ -141,7 +141,8 @@ class Run:
         """The files of the job, by name: what its next run finds of them or, when it is done, what they were then."""
         if self.completed:
             return dict(self._trial.files)
-        files = RunFiles(self.payload.jid, self._state.storage, self._state.fields.get(b"files"))
+        files = RunFiles(self.payload.jid, self._state.storage)
+        files.load(self._state.fields.get(b"files"))
         try:
             return files.contents()
         finally:
@@ -307,7 +308,7 @@ class Trial:
         if outcome is not None:
             self._stage.settle(outcome.place.state)
         if self.execution.long_run is not None:
-            self.execution.long_run.close()
+            self.execution.long_run.files.close()
         if error is not None:
             _let_go(error)
         self.execution.runnable = self._processor.error = None
@@ -328,7 +329,7 @@ class _WatchedProcessor(Processor):
         self.files: dict[str, bytes] = {}
 
     def _with_state(self, run: Execution, outcome: Outcome, error: BaseException | None) -> Outcome:
-        if outcome.ending is Ending.DONE and run.long_run is not None and run.long_run.has_files:
+        if outcome.ending is Ending.DONE and run.long_run is not None and run.long_run.files.is_used:
             self.files = run.long_run.files.contents()
         return super()._with_state(run, outcome, error)
 

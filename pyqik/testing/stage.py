@@ -43,7 +43,7 @@ class Stage:
             # A worker would raise it when there is something to look at; here nobody does that meanwhile.
             run.attention = True
             if self._is_time_to_flush(run):
-                run.save()
+                run.save_unless_busy() if run.in_item else run.save()
             if self._is_time_to_die(run):
                 self._die()
         items = 0 if run is None else run.done

@@ -17,10 +17,10 @@ from typing import Final, cast
 
 from pyqik.core.clock import Clock
 from pyqik.core.config import Config
-from pyqik.jobs.long_run import Rhythm
 from pyqik.jobs.middleware import ServerMiddleware
 from pyqik.jobs.registry import Registry
 from pyqik.jobs.storage import ConfiguredStorage
+from pyqik.jobs.timetable import Rhythm
 from pyqik.wire.broker import Broker, DeadLimits, Part
 from pyqik.wire.connection import open_redis
 from pyqik.wire.presence import Running

@@ -26,11 +26,12 @@ from pyqik.jobs.context import Context
 from pyqik.jobs.definition import JobDefinition, Runnable
 from pyqik.jobs.foreign import heed_foreign_fields
 from pyqik.jobs.keeper import NOWHERE, Keeper
-from pyqik.jobs.long_run import LongRun, Rhythm
+from pyqik.jobs.long_run import LongRun
 from pyqik.jobs.middleware import ServerMiddleware, around
 from pyqik.jobs.registry import Registry
 from pyqik.jobs.run_files import Storage
 from pyqik.jobs.storage import LOCAL
+from pyqik.jobs.timetable import Rhythm
 from pyqik.wire.broker import UnitOfWork
 from pyqik.wire.payload import Payload, decode
 from pyqik.worker.engine.board import Board
@@ -254,7 +255,7 @@ class Processor:
         try:
             return with_state(outcome, error, run.unit, run.long_run, self._clock.time())
         finally:
-            run.long_run.close()
+            run.long_run.files.close()
 
     def _failed(self, run: Run, error: BaseException) -> Outcome:
         run.elapsed = time.perf_counter() - run.started

@@ -149,7 +149,7 @@ class States:
         for request in waiting:
             request.answer.give(Shutdown("this process is ending"))
         for run in runs:
-            run.give_up(Shutdown("this process is ending"))
+            run.files.give_up(Shutdown("this process is ending"))
 
     def close(self) -> None:
         """Nothing will be answered any more."""

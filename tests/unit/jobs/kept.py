@@ -11,7 +11,8 @@ from pyqik.core.errors import Interruption, InvalidCursor
 from pyqik.jobs import context
 from pyqik.jobs.answer import Answer
 from pyqik.jobs.context import Context
-from pyqik.jobs.long_run import LongRun, Rhythm
+from pyqik.jobs.long_run import LongRun
+from pyqik.jobs.timetable import Rhythm
 from pyqik.testing.state_hash import StateHash
 from pyqik.wire.payload import Payload
 from pyqik.wire.state_requests import Question, Save, StateReply

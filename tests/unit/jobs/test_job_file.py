@@ -311,7 +311,7 @@ def test_a_local_file_that_somebody_cuts_short_fails_the_job(monkeypatch: pytest
 
 def test_a_job_without_a_jid_stores_nothing(tmp_path: Path) -> None:
     storage = KeptFiles()
-    files = run_files.RunFiles("", storage, None)
+    files = run_files.RunFiles("", storage)
     files.open("a").write(b"abc", 0)
 
     assert files.commit_now(1) == b'{"a":{"parts":[]}}'
