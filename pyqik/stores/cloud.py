@@ -46,33 +46,33 @@ _REFUSED: Final = frozenset({401, 403})
 
 
 @cache
-def _client_of(process: int) -> Any:
+def _service_of(process: int) -> Any:
     # Without a project: nothing that is done here needs to know one, and not all credentials do.
     return storage.Client(project=None)
 
 
-def default_client() -> Any:
+def default_service() -> Any:
     """Google's client, with the credentials of the surroundings; one for each process, as connections do not survive a
     fork. Raises: what that raises without credentials.
     """
-    return _client_of(os.getpid())
+    return _service_of(os.getpid())
 
 
 class Bucket:
     """One bucket. What Google's client raises is raised as StoreError. Thread-safe."""
 
-    def __init__(self, name: str, client: Callable[[], Any] = default_client) -> None:
+    def __init__(self, name: str, service: Callable[[], Any] = default_service) -> None:
         self.name: Final = name
-        self._client = client
+        self._service = service
 
     @property
-    def client(self) -> Any:
+    def service(self) -> Any:
         """Google's."""
-        return self._client()
+        return self._service()
 
     def blob(self, name: str, generation: int | None = None) -> Any:
         """An object, which need not exist."""
-        return self.client.bucket(self.name).blob(name, generation=generation)
+        return self.service.bucket(self.name).blob(name, generation=generation)
 
     @contextmanager
     def named(self, what: str) -> Iterator[None]:
@@ -90,9 +90,9 @@ class Bucket:
 class CloudStore:
     """See the module's docstring. `address` is "gs://bucket" or "gs://bucket/prefix"."""
 
-    def __init__(self, address: str, client: Callable[[], Any] = default_client) -> None:
+    def __init__(self, address: str, service: Callable[[], Any] = default_service) -> None:
         bucket, _, prefix = address.removeprefix("gs://").strip("/").partition("/")
-        self.bucket: Final = Bucket(bucket, client)
+        self.bucket: Final = Bucket(bucket, service)
         self._prefix = f"{prefix}/" if prefix else ""
 
     @property
@@ -196,7 +196,7 @@ class CloudStore:
         """See `Store.find`. In the order of the names."""
         with self.bucket.named("cannot be listed"):
             now = time.time()
-            found = self.bucket.client.list_blobs(
+            found = self.bucket.service.list_blobs(
                 self.bucket.name,
                 prefix=self._prefix + prefix,
                 fields="items(name,size,updated),nextPageToken",

@@ -9,7 +9,7 @@ from typing import Any, Final
 from google.api_core import exceptions as api_errors
 
 from pyqik.core.errors import StoreError
-from pyqik.stores.cloud import ATTEMPT, Bucket, CloudStore, default_client, retry, sums_of
+from pyqik.stores.cloud import ATTEMPT, Bucket, CloudStore, default_service, retry, sums_of
 from pyqik.stores.store import Mismatch, Part
 from pyqik.stores.targets import Finished, Published
 
@@ -22,13 +22,13 @@ CHUNK: Final = 8 * 1024 * 1024
 class CloudTarget:
     """An object, "gs://bucket/name". `store` is where the parts of files are, if that is in Cloud Storage, too."""
 
-    def __init__(self, url: str, store: CloudStore | None, client: Callable[[], Any] = default_client) -> None:
+    def __init__(self, url: str, store: CloudStore | None, service: Callable[[], Any] = default_service) -> None:
         bucket, _, name = url.removeprefix("gs://").partition("/")
         if not bucket or not name:
             raise ValueError(f"{url!r} names no object; write gs://bucket/object")
         self._url = url
         self._name = name
-        self._bucket = store.bucket if store is not None and store.bucket.name == bucket else Bucket(bucket, client)
+        self._bucket = store.bucket if store is not None and store.bucket.name == bucket else Bucket(bucket, service)
         self._store = store
 
     @property

@@ -11,6 +11,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -192,10 +193,11 @@ class Processor:
         except BaseException as error:
             if run.cancelled and was_interrupted(error, (asyncio.CancelledError,)):
                 return self._failed(run, Shutdown("this process is ending"))
-            return self._failed(run, error)
+            failure = error
+            return await _beside_the_loop(run, lambda: self._failed(run, failure))
         finally:
             context.reset(entered)
-        return self._done(run)
+        return await _beside_the_loop(run, lambda: self._done(run))
 
     def _long_run(self, run: Run) -> LongRun:
         payload, rhythm = run.payload, self._policy.rhythm
@@ -352,6 +354,18 @@ class Processor:
             if tags := payload.get("tags"):
                 run.named["tags"] = tags
         return run.named
+
+
+async def _beside_the_loop(run: Run, judge: Callable[[], Outcome]) -> Outcome:
+    """How the run has ended; what is left of its files is stored with that, or removed, which may take a while."""
+    if run.long_run is None or not run.long_run.files.are_stored:
+        return judge()
+    judged = asyncio.ensure_future(asyncio.to_thread(judge))
+    while not judged.done():
+        # To be cancelled changes nothing any more: a stop that cannot wait ends the storing itself.
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(judged)
+    return judged.result()
 
 
 def _write(line: Callable[..., object], event: str, **fields: object) -> None:

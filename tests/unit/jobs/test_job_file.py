@@ -279,7 +279,7 @@ def test_outside_of_a_job_it_is_a_file_that_can_be_published(tmp_path: Path) -> 
         out.write("plain\n")
         out.publish(path)
         with pytest.raises(ValueError, match="cannot be published to"):
-            out.publish("gs://b/c")
+            out.publish("s3://b/c")
 
     plain(str(tmp_path / "a.txt"))
     assert (tmp_path / "a.txt").read_text() == "plain\n"
@@ -409,7 +409,7 @@ def test_a_job_that_is_faster_than_the_store_waits_for_it(monkeypatch: pytest.Mo
     monkeypatch.setattr(growing_file, "BUFFER", 1)
     monkeypatch.setattr(run_files, "WINDOW", 8)
     storage, written = Slow(), list[int]()
-    files = run_files.RunFiles("jid", storage, None)
+    files = run_files.RunFiles("jid", storage)
     file = files.open("a")
 
     def write() -> None:
