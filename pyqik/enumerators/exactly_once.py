@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
+from pyqik.core.errors import PyqikError
 from pyqik.enumerators.sql_cursors import SavedCursor, SqlCursors
 from pyqik.jobs import context
 from pyqik.jobs.source import Bookmark, Bookmarking, Source, Throttled, cursor_of, cursor_text
@@ -35,8 +36,11 @@ def exactly_once(
     is none (see `SqlCursors`). It keeps a row for each job and `name`, which is needed for as long as the job may be
     run again: remove rows of the last month but one from time to time. A second loop of a job needs another `name`.
 
-    Raises, in the loop: CursorTaken; InvalidCursor for a committed cursor that the codec cannot read; what the driver
-    raises; ValueError for a connection in autocommit mode.
+    What the job keeps in Redis (counters, rows, ids) may be behind the table after a crash; a `pyqik.file` would lack
+    rows then, and is refused.
+
+    Raises, in the loop: PyqikError if the job writes a file; CursorTaken; InvalidCursor for a committed cursor that the
+    codec cannot read; what the driver raises; ValueError for a connection in autocommit mode.
     """
     return _ExactlyOnce(source, connection, table, create, name)
 
@@ -66,6 +70,11 @@ class _ExactlyOnce(Source[T, C]):
             cursors.create()
             self._connection.commit()
         running = context.running()
+        if running is not None and running.begin_long_run().files.are_open:
+            raise PyqikError(
+                "a loop with exactly_once may go on, after a crash, behind what the file has that this job writes; "
+                "publish the file before, or write it in a job of its own"
+            )
         jid = "" if running is None else running.jid
         # Where Redis was is of no matter: it may be behind what was committed.
         saved = cursors.load(jid, self._name) if jid else None
@@ -83,6 +92,8 @@ class _ExactlyOnce(Source[T, C]):
 
 class _Transactions(Iterator[tuple[T, C]]):
     """Pairs of item and cursor; asking for the next one commits what was done for the one before."""
+
+    runs_ahead = True
 
     def __init__(
         self,

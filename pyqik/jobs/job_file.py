@@ -108,6 +108,11 @@ def _open(
     run: LongRun, name: str, kind: str, encoding: str, errors: str, newline: str | None
 ) -> TextFile | BinaryFile | SnapshotFile:
     found = run.files.open(name, items=run.items, snapshot=kind == "snapshot")
+    if run.slots.run_ahead:
+        raise PyqikError(
+            f"pyqik.file({name!r}) cannot be written in a loop with exactly_once: after a crash that may go on "
+            "behind what the file has; write it in a job, or a loop, of its own"
+        )
     if found.handle is None:
         if kind == "w":
             found.handle = TextFile(name, run, found, encoding, errors, newline)

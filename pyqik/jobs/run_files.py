@@ -83,6 +83,11 @@ class RunFiles:
         return bool(self._open)
 
     @property
+    def are_open(self) -> bool:
+        """Whether one of them is not published yet."""
+        return any(not file.entry.published for file in self._open.values())
+
+    @property
     def are_stored(self) -> bool:
         """Whether the store may have something of them."""
         return (self.is_used or bool(self._text)) and self._store is not None

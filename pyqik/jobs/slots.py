@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from pyqik.core.errors import InvalidCursor, PyqikError
 from pyqik.jobs.slot import Slot
-from pyqik.jobs.source import Codec, RowGiving
+from pyqik.jobs.source import Codec, RowGiving, RunningAhead
 from pyqik.wire.iteration import UNNAMED, Loop, decode_cursor, encode_cursor
 
 #: Called with a cursor, as JSON has it, and its version; returns that of this code's version, or None to begin anew.
@@ -75,6 +75,11 @@ class Slots:
     def in_a_loop(self) -> bool:
         """Whether an item of a loop is being processed."""
         return any(slot.pairs is not None for slot in self._slots.values())
+
+    @property
+    def run_ahead(self) -> bool:
+        """Whether a loop may go on, after a crash, after items of which the state knows nothing."""
+        return any(isinstance(slot.pairs, RunningAhead) for slot in self._slots.values())
 
     def row_in_hand(self) -> RowGiving | None:
         """What can tell of the row of a file that is being processed, if one is."""

@@ -60,6 +60,14 @@ class Bookmarking(Protocol):
         ...
 
 
+@runtime_checkable
+class RunningAhead(Protocol):
+    """Pairs whose cursor is kept elsewhere, and may be ahead of all that the state of the job says after a crash."""
+
+    #: Always true.
+    runs_ahead: bool
+
+
 @dataclass(frozen=True, slots=True)
 class FileForm:
     """How a CSV file is written: what it takes to write rows like its own."""

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import sqlite3
 import threading
 import zipfile
 from collections.abc import Callable
@@ -319,6 +320,41 @@ def test_a_job_without_a_jid_stores_nothing(tmp_path: Path) -> None:
     files.remove_all()
     files.close()
     assert storage.store.objects == {}
+
+
+@pytest.mark.parametrize("first", ["file", "loop"])
+def test_a_loop_that_runs_ahead_of_the_state_writes_no_file(first: str) -> None:
+    """After a crash it would go on behind rows that the file has not."""
+    database = sqlite3.connect(":memory:", isolation_level="DEFERRED")
+
+    @pyqik.job("Exports::Ahead")
+    def ahead() -> None:
+        if first == "file":
+            pyqik.file("a")
+        for _ in pyqik.each(enumerators.exactly_once(enumerators.array([1]), database, create=True)):
+            pyqik.file("a")
+
+    run = testing.perform(ahead)
+    database.close()
+    assert run.failed
+    assert isinstance(run.error, pyqik.PyqikError)
+    assert "exactly_once" in str(run.error)
+
+
+def test_a_loop_may_run_ahead_once_the_file_is_published(tmp_path: Path) -> None:
+    database = sqlite3.connect(":memory:", isolation_level="DEFERRED")
+
+    @pyqik.job("Exports::Before")
+    def before() -> None:
+        out = pyqik.file("a")
+        out.write("done")
+        out.publish(str(tmp_path / "a"))
+        for _ in pyqik.each(enumerators.exactly_once(enumerators.array([1]), database, create=True)):
+            pass
+
+    testing.perform(before).or_raise()
+    database.close()
+    assert (tmp_path / "a").read_text() == "done"
 
 
 # What the engine uses.
