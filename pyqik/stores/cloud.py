@@ -5,6 +5,7 @@ those do who have a `gs://` address.
 from __future__ import annotations
 
 import base64
+import http.client
 import os
 import secrets
 import sys
@@ -17,6 +18,7 @@ from functools import cache
 from typing import Any, Final
 
 import requests
+import urllib3
 from google.api_core import exceptions as api_errors
 from google.api_core.retry import Retry
 from google.auth import exceptions as auth_errors
@@ -126,7 +128,6 @@ class CloudStore:
         size, crc = joined((part.size, part.crc) for part in parts)
 
         def write(blob: Any) -> None:
-            blob.content_type = "application/octet-stream"
             self.compose(blob, parts, 0, patience)
 
         return self._create(name, size, crc, write, patience)
@@ -229,6 +230,15 @@ def retry(patience: Patience | float) -> Any:
     return Retry(predicate=is_worthwhile, initial=0.2, maximum=8.0, timeout=max(left(), 0.1))
 
 
+#: What it raises when a connection breaks; what is read raw breaks as urllib3 and Python's own client have it.
+_BROKEN: Final = (
+    ConnectionError,
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+)
 #: What Google's client raises.
 _ERRORS: Final = (
     api_errors.GoogleAPIError,
@@ -237,6 +247,8 @@ _ERRORS: Final = (
     DataCorruption,
     InvalidResponse,
     OSError,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
 )
 
 
@@ -250,8 +262,7 @@ def _status(error: BaseException | None) -> int:
 def _is_passing(error: BaseException) -> bool:
     if isinstance(error, auth_errors.TransportError) and error.args and isinstance(error.args[0], BaseException):
         return _is_passing(error.args[0])
-    broken = (ConnectionError, requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-    return _status(error) in _PASSING or isinstance(error, broken)
+    return _status(error) in _PASSING or isinstance(error, _BROKEN)
 
 
 def _is_refused(error: BaseException) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pyqik.core.errors import StoreError
 from pyqik.stores.checksums import crc32c
+from pyqik.stores.cloud_target import CloudTarget
 from pyqik.stores.directory import DirectoryStore
 from pyqik.stores.memory import MemoryStore
 from pyqik.stores.store import JOINED, Mismatch, Missing, Part, Reads, Store
@@ -35,18 +36,12 @@ def got(store: Store, part: Part) -> bytes:
     return b"".join(found)
 
 
-def in_a_directory(path: Path) -> Store:
-    return DirectoryStore(path / "parts")
-
-
-def in_memory(path: Path) -> Store:
-    return MemoryStore()
-
-
-@pytest.fixture(params=[in_a_directory, in_memory])
+@pytest.fixture(params=["directory", "memory", "cloud"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    made: Store = request.param(tmp_path)
-    return made
+    if request.param == "cloud":
+        made: Store = request.getfixturevalue("cloud")
+        return made
+    return MemoryStore() if request.param == "memory" else DirectoryStore(tmp_path / "parts")
 
 
 def test_a_part_is_read_as_it_was_put(store: Store) -> None:
@@ -74,7 +69,7 @@ def test_parts_are_joined_to_one_and_stay(store: Store) -> None:
     with pytest.raises(StoreError, match="there already"):
         store.join("jid/a.csv/whole", parts[:2], lambda: 10.0)
     store.remove([parts[0].name])
-    with pytest.raises(Missing, match=r"jid/a\.csv/0"):
+    with pytest.raises(Missing, match=r"jid/a\.csv/(0|another) is gone"):
         store.join("jid/a.csv/another", parts, lambda: 10.0)
 
 
@@ -142,17 +137,16 @@ def test_an_upload_that_breaks_leaves_nothing(tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def to_a_path(path: Path) -> Target:
-    return PathTarget(str(path / "out" / "a.csv"))
+@pytest.fixture(params=["path", "memory", "cloud"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Target:
+    if request.param == "cloud":
+        return CloudTarget("gs://exports/a.csv", None, request.getfixturevalue("service"))
+    if request.param == "memory":
+        return MemoryTarget(MemoryStore(), "gs://b/a.csv", MemoryStore())
+    return PathTarget(str(tmp_path / "out" / "a.csv"))
 
 
-def to_memory(path: Path) -> Target:
-    return MemoryTarget(MemoryStore(), "gs://b/a.csv", MemoryStore())
-
-
-@pytest.mark.parametrize("made", [to_a_path, to_memory])
-def test_a_file_is_published_as_a_whole_or_not_at_all(made: Callable[[Path], Target], tmp_path: Path) -> None:
-    target = made(tmp_path)
+def test_a_file_is_published_as_a_whole_or_not_at_all(target: Target, tmp_path: Path) -> None:
     assert target.generation() == 0
 
     with pytest.raises(Mismatch):
