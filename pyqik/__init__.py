@@ -117,6 +117,7 @@ items::
     out.on_save(lambda: book.save(out.path))
     for order_id in pyqik.each(enumerators.array(order_ids)):
         book.active.append([order_id, total_of(order_id)])
+    book.save(out.path)
     out.publish("gs://exports/orders.xlsx")
 
 In an `async def` write `await pyqik.aprogress()`, `await pyqik.aprocessed(...)` and `await pyqik.arows()` first; and

@@ -145,7 +145,8 @@ class _Publishing:
 
     def publish(self, url: str, *, content_type: str | None = None, metadata: Mapping[str, str] | None = None) -> None:
         """Have all that was written appear at `url` as a whole, or not at all: at a path, or at an object of Cloud
-        Storage, "gs://bucket/name". If the parts are in Cloud Storage, too, no byte is fetched. It blocks.
+        Storage, "gs://bucket/name". If the parts are in Cloud Storage, too, no byte is fetched. It blocks. Of a
+        snapshot it is what stands at `path` now: whatever wrote there has to be closed, or saved.
 
         It is finished then: doing it again does no harm, in this run or in a later one, and what a later run writes, as
         it comes by the same lines again, is left out. Its parts go when the job is done. `content_type` is guessed from
@@ -155,15 +156,20 @@ class _Publishing:
         Shutdown if another run has taken over.
         """
         warn_if_loop_runs("apublish")
-        self._run.files.take_snapshots(self._run.items)
+        self._complete()
         self._publish(url, content_type, metadata or {})
 
     async def apublish(
         self, url: str, *, content_type: str | None = None, metadata: Mapping[str, str] | None = None
     ) -> None:
         """`publish` for async code."""
-        self._run.files.take_snapshots(self._run.items)
+        self._complete()
         await asyncio.to_thread(self._publish, url, content_type, metadata or {})
+
+    def _complete(self) -> None:
+        # What wrote it may be closed by now.
+        self._file.savers.clear()
+        self._run.files.take_snapshots(self._run.items)
 
     def _publish(self, url: str, content_type: str | None, metadata: Mapping[str, str]) -> None:
         run, entry = self._run, self._file.entry
@@ -236,7 +242,9 @@ class SnapshotFile(_Publishing):
         self._file = file
 
     def on_save(self, save: Callable[[], object]) -> None:
-        """Have `save` called before each snapshot: it has what is still in memory written to `path`."""
+        """Have `save` called before each snapshot: it has what is still in memory written to `path`. It is called by
+        the job's own thread, between two items, until the file is published.
+        """
         self._file.savers.append(save)
 
 

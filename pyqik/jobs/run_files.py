@@ -336,6 +336,9 @@ class RunFiles:
     def remove_all(self) -> None:
         """Remove everything that the store has of this job. Raises: StoreError."""
         if self._store is not None:
+            if self.is_used:
+                # What is still on its way would stay there for ever.
+                self._uploads.stop()
             self._store.remove([found.name for found in self._store.find(self._prefix)])
 
 

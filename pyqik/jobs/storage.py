@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 from pyqik.core.errors import StoreError
@@ -20,43 +20,41 @@ CLOUD: Final = "gs://"
 
 class ConfiguredStorage:
     """See `pyqik.jobs.run_files.Storage`. `files` is the configuration's: a directory, "gs://bucket/prefix", or none.
-    Nothing is imported or connected to before it is needed.
+    Nothing is connected to before it is needed.
+
+    Raises: StoreError without the package that it needs.
     """
 
     def __init__(self, files: str = "") -> None:
-        self._files = files
-
-    @cached_property
-    def store(self) -> Store | None:
-        """Raises: StoreError without the package that it needs."""
-        if self._files.startswith(CLOUD):
-            return self._cloud_store
-        return DirectoryStore(self._files) if self._files else None
-
-    @cached_property
-    def _cloud_store(self) -> CloudStore | None:
-        try:
-            from pyqik.stores.cloud import CloudStore
-        except ImportError as error:
-            raise StoreError(
-                f'Cloud Storage needs a package that is not installed ({error.name}); run: pip install "pyqik[gcs]"'
-            ) from error
-        return CloudStore(self._files) if self._files.startswith(CLOUD) else None
+        self._cloud_store: CloudStore | None = None
+        self.store: Store | None = DirectoryStore(files) if files else None
+        if files.startswith(CLOUD):
+            # Now, as it takes a second, and a job that is just being stopped may not have that.
+            self.store = self._cloud_store = _cloud().CloudStore(files)
 
     def target(self, url: str) -> Target:
         """Raises: ValueError for what is neither a path nor an object of Cloud Storage; StoreError."""
         if url.startswith(CLOUD):
-            store = self._cloud_store
-            from pyqik.stores.cloud_target import CloudTarget
-
-            return CloudTarget(url, store)
+            target: Target = _cloud().CloudTarget(url, self._cloud_store)
+            return target
         if not url or "://" in url:
             raise ValueError(f"{url!r} cannot be published to; write a path, or gs://bucket/object")
         return PathTarget(url)
 
     def uploads(self) -> Uploads:
         """A thread for each run, if there is anything to do."""
-        return AtOnce() if not self._files else UploadThread()
+        return AtOnce() if self.store is None else UploadThread()
+
+
+def _cloud() -> ModuleType:
+    """What only those import who have an address in Cloud Storage. Raises: StoreError."""
+    try:
+        from pyqik.stores import cloud_target
+    except ImportError as error:
+        raise StoreError(
+            f'Cloud Storage needs a package that is not installed ({error.name}); run: pip install "pyqik[gcs]"'
+        ) from error
+    return cloud_target
 
 
 #: For a job that is called like any function: nothing is kept.

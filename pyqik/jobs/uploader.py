@@ -25,6 +25,10 @@ class Uploads(Protocol):
         """Return when it is so, which is looked at after each task. Raises: the reason why it will not be."""
         ...
 
+    def stop(self) -> None:
+        """What waits for its turn is left out; returns when what is being done is over, or nobody waits any longer."""
+        ...
+
     def give_up(self, reason: BaseException) -> None:
         """Nothing waits any longer; from any thread."""
         ...
@@ -55,6 +59,9 @@ class AtOnce:
         if self.failed is not None:
             raise self.failed
 
+    def stop(self) -> None:
+        """See `Uploads`."""
+
     def give_up(self, reason: BaseException) -> None:
         """See `Uploads`."""
 
@@ -71,6 +78,8 @@ class UploadThread:
         self._changed: Final = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
+        #: Whether a task is being done.
+        self._busy = False
 
     def do(self, task: Task, otherwise: Callable[[BaseException], None]) -> None:
         """See `Uploads`."""
@@ -91,6 +100,13 @@ class UploadThread:
             while not condition():
                 if self.failed is not None:
                     raise self.failed
+                self._changed.wait()
+
+    def stop(self) -> None:
+        """See `Uploads`."""
+        with self._changed:
+            self._tasks.clear()
+            while self._busy and self.failed is None:
                 self._changed.wait()
 
     def give_up(self, reason: BaseException) -> None:
@@ -117,10 +133,12 @@ class UploadThread:
                 if not self._tasks:
                     return
                 task, otherwise = self._tasks.popleft()
+                self._busy = True
             try:
                 task()
             except BaseException as error:
                 otherwise(error)
                 self.give_up(error)
             with self._changed:
+                self._busy = False
                 self._changed.notify_all()

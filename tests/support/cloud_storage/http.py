@@ -149,8 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
         except (Broken, OSError):
             return
         asked = self.headers.get("Connection", "").lower() == "close"
-        # What stands behind a HEAD's answer is not read.
-        self.close_connection = asked or answer.cut_after is not None or self.command == "HEAD"
+        self.close_connection = asked or answer.cut_after is not None
 
     def _read(self) -> bytearray:
         """The body. Raises: Broken if it ends too early."""
@@ -172,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
         if reply.status not in (204, 304):
             lines.append(f"Content-Length: {size}")
         data = "\r\n".join([*lines, "", ""]).encode()
-        pieces = [memoryview(piece) for piece in reply.body]
+        pieces = [] if self.command == "HEAD" else [memoryview(piece) for piece in reply.body]
         if cut_after is not None:
             pieces = [memoryview(b"".join(pieces)[:cut_after])]
         if size <= _SMALL and self.server.line.behaviour.bandwidth is None:

@@ -26,6 +26,7 @@ from pyqik.stores.memory import MemoryStore
 from pyqik.testing import performing, runs
 from pyqik.testing.kept_files import KeptFiles
 from pyqik.testing.state_hash import StateHash
+from tests.support.wait import wait_until
 
 URL = "gs://exports/orders.csv"
 WHOLE = b"id,total\r\n" + b"".join(b"%d,%d\r\n" % (n, n * n) for n in range(6)) + b"the end\n"
@@ -438,6 +439,28 @@ class Slow(KeptFiles):
 
     def uploads(self) -> Any:
         return UploadThread()
+
+
+def test_uploads_that_are_stopped_finish_what_they_do_and_nothing_else() -> None:
+    uploads, gate, begun = UploadThread(), threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def slow() -> None:
+        begun.set()
+        gate.wait(10)
+        done.append("slow")
+
+    uploads.do(slow, lambda error: None)
+    uploads.do(lambda: done.append("never"), lambda error: None)
+    begun.wait(10)
+    stopping = threading.Thread(target=lambda: (uploads.stop(), done.append("stopped")))
+    stopping.start()
+    wait_until(lambda: not uploads._tasks, message="the other task is left out")
+    gate.set()
+    stopping.join(10)
+    uploads.stop()
+    uploads.close()
+    assert done == ["slow", "stopped"]
 
 
 def test_a_job_that_is_faster_than_the_store_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def gather() -> None:
     out.on_save(lambda: Path(out.path).write_text(json.dumps(items)))
     for item in pyqik.each(enumerators.array(ITEMS)):
         items.append(item)
+    Path(out.path).write_text(json.dumps(items))
     out.publish(URL)
 
 
@@ -66,16 +68,12 @@ def test_a_database_has_every_row_once_wherever_the_job_was_interrupted(monkeypa
     @pyqik.job("Exports::Database")
     def export() -> None:
         out = pyqik.file("list.sqlite", snapshot=True)
-        database = sqlite3.connect(out.path)
-        try:
+        with closing(sqlite3.connect(out.path)) as database:
             out.on_save(database.commit)
             database.execute("CREATE TABLE IF NOT EXISTS items (item)")
             for item in pyqik.each(enumerators.array(ITEMS)):
                 database.execute("INSERT INTO items VALUES (?)", (item,))
-            database.commit()
-            out.publish(URL)
-        finally:
-            database.close()
+        out.publish(URL)
 
     for run in testing.every_interruption(export):
         assert rows_in(run.published[URL]) == ITEMS
@@ -284,6 +282,7 @@ async def gathered() -> None:
     out.on_save(lambda: Path(out.path).write_text(json.dumps(items)))
     async for item in pyqik.each(enumerators.array(ITEMS)):
         items.append(item)
+    Path(out.path).write_text(json.dumps(items))
     await out.apublish(URL)
 
 
