@@ -5,17 +5,22 @@ They stand in blocks, each what one write of the state has added: packed, and co
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO, Final, NamedTuple
 
 import msgspec
 
+from pyqik.jobs.blocking import warn_if_loop_runs
 from pyqik.jobs.source import FileForm
+from pyqik.jobs.storage import LOCAL
+from pyqik.stores.checksums import crc32c
+from pyqik.stores.targets import Finished, Target
 from pyqik.wire.replies import whole
 
 #: Bytes of a block before it was compressed: Redis may hold anything.
@@ -96,7 +101,14 @@ def form_of(text: bytes | None) -> FileForm | None:
 class FailedRows:
     """The failed rows of one job, in the order of their numbers, as they were when this was asked for."""
 
-    def __init__(self, entries: Iterable[Entry], form: FileForm | None, done_count: int) -> None:
+    def __init__(
+        self,
+        entries: Iterable[Entry],
+        form: FileForm | None,
+        done_count: int,
+        target: Callable[[str], Target] = LOCAL.target,
+    ) -> None:
+        self._target = target
         self._rows: dict[int, list[Entry]] = {}
         for entry in entries:
             self._rows.setdefault(entry.row, []).append(entry)
@@ -123,7 +135,7 @@ class FailedRows:
             row: next((entry.text for entry in self._rows[row] if entry.text is not None), None)
             for row in sorted(self._rows)
         }
-        return FailedCsv([(texts[error.row], error) for error in self.errors()], self._form, column)
+        return FailedCsv([(texts[error.row], error) for error in self.errors()], self._form, column, self._target)
 
 
 class FailedCsv:
@@ -131,7 +143,14 @@ class FailedCsv:
     more column what is wrong with each. Where the rows of no file are known, a column has their numbers.
     """
 
-    def __init__(self, rows: list[tuple[bytes | None, RowError]], form: FileForm | None, column: str) -> None:
+    def __init__(
+        self,
+        rows: list[tuple[bytes | None, RowError]],
+        form: FileForm | None,
+        column: str,
+        target: Callable[[str], Target] = LOCAL.target,
+    ) -> None:
+        self._target = target
         self._rows = rows
         self._form = form or FileForm(header=b"row")
         self._column = column
@@ -158,6 +177,28 @@ class FailedCsv:
     def write_to(self, file: BinaryIO) -> None:
         """Write it into a binary file."""
         file.writelines(self)
+
+    def publish(self, url: str, *, content_type: str = "text/csv", metadata: Mapping[str, str] | None = None) -> None:
+        """Have it appear at `url`, as a whole or not at all, in place of what stands there: at a path, or at an object
+        of Cloud Storage, "gs://bucket/name". It blocks.
+
+        Raises: ValueError for an address that is none; StoreError.
+        """
+        warn_if_loop_runs("apublish")
+        self._publish(url, content_type, metadata or {})
+
+    async def apublish(
+        self, url: str, *, content_type: str = "text/csv", metadata: Mapping[str, str] | None = None
+    ) -> None:
+        """`publish` for async code."""
+        await asyncio.to_thread(self._publish, url, content_type, metadata or {})
+
+    def _publish(self, url: str, content_type: str, metadata: Mapping[str, str]) -> None:
+        size = crc = 0
+        for line in self:
+            size, crc = size + len(line), crc32c(line, crc)
+        target = self._target(url)
+        target.write(Finished(self.__iter__, size, crc, content_type, metadata), target.generation())
 
     def _fields(self, row: bytes) -> list[str]:
         # With QUOTE_NONNUMERIC it would want numbers.

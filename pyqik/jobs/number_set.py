@@ -1,106 +1,137 @@
 """A set of whole numbers that costs little more than a bit for each where they lie close together.
 
-In a Redis hash they are kept in chunks of 4096. A chunk is a field: its number → the letter `b` and its bits, or the
-letter `a` and the numbers in it, two bytes each, whichever is shorter.
+It is kept in chunks of 4096 numbers. A chunk with few of them is a text that has a character for each; one with more is
+the bits of all 4096. In a Redis hash a chunk is a field: its number → the letter `a` and the text in UTF-16, two bytes
+for each number, or the letter `b` and the bits without the zeros at the end.
 """
 
 from __future__ import annotations
 
-import struct
+from codecs import utf_16_le_encode
 from collections.abc import Collection, Iterator
 from typing import Final
 
-#: Numbers in a chunk, and in a word: what is kept together in memory.
+#: Numbers in a chunk. There is a character for each: they end long before the surrogates, which UTF-16 cannot hold.
 _CHUNK: Final = 4096
-_WORD: Final = 64
-_WORDS: Final = range(_CHUNK // _WORD)
+#: As many are kept as text: that of more would be longer than the bits.
+_FEW: Final = _CHUNK // 16
+#: Where numbers lie far apart, a million chunks may have one character each: they share these.
+_CHARACTERS: Final = [chr(place) for place in range(_CHUNK)]
 
 
 class NumberSet(Collection[int]):
     """See the module's docstring."""
 
     def __init__(self) -> None:
-        #: The bits of each word that has any.
-        self._words: dict[int, int] = {}
+        #: The chunks, each in one of the two.
+        self._texts: dict[int, str] = {}
+        self._bits: dict[int, bytearray] = {}
         self._size = 0
-        #: The numbers of the chunks that have changed since they were written.
-        self._changed: set[int] = set()
+        #: Those that have changed since they were written.
+        self._changed: dict[int, str | bytearray] = {}
 
     def add(self, number: int) -> None:
         """Add it, unless it is there."""
-        word, bit = number >> 6, 1 << (number & 63)
-        bits = self._words.get(word, 0)
-        if not bits & bit:
-            self._words[word] = bits | bit
-            self._size += 1
-            self._changed.add(number >> 12)
+        chunk = number >> 12
+        bits = self._bits.get(chunk)
+        if bits is not None:
+            byte, bit = number >> 3 & 511, 1 << (number & 7)
+            if bits[byte] & bit:
+                return
+            bits[byte] |= bit
+            self._changed[chunk] = bits
+        else:
+            text, character = self._texts.get(chunk, ""), _CHARACTERS[number & 4095]
+            if character in text:
+                return
+            text += character
+            if len(text) <= _FEW:
+                self._changed[chunk] = self._texts[chunk] = text
+            else:
+                self._changed[chunk] = self._bits[chunk] = _bits_of(text)
+                del self._texts[chunk]
+        self._size += 1
 
     def discard(self, number: int) -> None:
         """Remove it, if it is there."""
-        if number in self:
-            self._words[number >> 6] ^= 1 << (number & 63)
-            self._size -= 1
-            self._changed.add(number >> 12)
+        if number not in self:
+            return
+        chunk, place = number >> 12, number & 4095
+        bits = self._bits.get(chunk)
+        if bits is not None:
+            bits[place >> 3] ^= 1 << (place & 7)
+            self._changed[chunk] = bits
+        else:
+            text = self._texts[chunk].replace(_CHARACTERS[place], "")
+            self._changed[chunk] = self._texts[chunk] = text
+        self._size -= 1
 
     def clear(self) -> None:
         """Remove all of them."""
-        self._words.clear()
+        self._texts.clear()
+        self._bits.clear()
         self._changed.clear()
         self._size = 0
 
     def __contains__(self, number: object) -> bool:
-        return type(number) is int and self._words.get(number >> 6, 0) >> (number & 63) & 1 == 1
+        if type(number) is not int:
+            return False
+        chunk = number >> 12
+        bits = self._bits.get(chunk)
+        if bits is None:
+            return _CHARACTERS[number & 4095] in self._texts.get(chunk, "")
+        return bits[number >> 3 & 511] >> (number & 7) & 1 == 1
 
     def __len__(self) -> int:
         return self._size
 
     def __iter__(self) -> Iterator[int]:
         """In their order."""
-        for word in sorted(self._words):
-            yield from _numbers(word * _WORD, self._words[word])
+        for chunk in sorted([*self._texts, *self._bits]):
+            for place in self._places(chunk):
+                yield chunk * _CHUNK + place
 
     def written(self) -> dict[str, bytes]:
-        """The fields of the chunks that have changed since the last call."""
-        changed, self._changed = self._changed, set()
-        return {str(chunk): self._encoded(chunk) for chunk in changed}
+        """The fields of the chunks that have changed since the last call; an empty value removes a field."""
+        changed, self._changed = self._changed, {}
+        return {str(chunk): _encoded(content) for chunk, content in changed.items()}
 
     def load(self, field: bytes, value: bytes) -> None:
-        """A chunk as it was written. Raises: ValueError."""
-        chunk, bits = int(field), _decoded(value)
-        for word in _WORDS:
-            part = int.from_bytes(bits[word * 8 : word * 8 + 8], "little")
-            if part:
-                self._words[chunk * len(_WORDS) + word] = part
-                self._size += part.bit_count()
+        """A chunk as it was written, of a set that nothing was added to. Raises: ValueError."""
+        chunk, kind, content = int(field), value[:1], value[1:]
+        if chunk in self._texts or chunk in self._bits:
+            return  # HSCAN may find a field twice.
+        if kind == b"a":
+            # What is no UTF-16 becomes a character that is none of these.
+            characters = set(content.decode("utf-16-le", "replace"))
+            if max(characters, default="") <= _CHARACTERS[-1]:
+                self._texts[chunk] = "".join(_CHARACTERS[ord(each)] for each in characters)
+                self._size += len(characters)
+                return
+        elif kind == b"b" and len(content) <= _CHUNK // 8:
+            self._bits[chunk] = bytearray(content.ljust(_CHUNK // 8, b"\0"))
+            self._size += int.from_bytes(content, "little").bit_count()
+            return
+        raise ValueError(f"a chunk of numbers cannot be {value[:20]!r}")
 
-    def _encoded(self, chunk: int) -> bytes:
-        words, first = self._words, chunk * len(_WORDS)
-        found = [(index, bits) for index in _WORDS if (bits := words.get(first + index))]
-        if not found:
-            return b""  # Removes the field.
-        count = sum(bits.bit_count() for _, bits in found)
-        last, bits = found[-1]
-        if last * 8 + (bits.bit_length() + 7) // 8 <= 2 * count:
-            whole = b"".join(words.get(first + index, 0).to_bytes(8, "little") for index in range(last + 1))
-            return b"b" + whole.rstrip(b"\0")
-        return b"a" + struct.pack(f"<{count}H", *(n for index, each in found for n in _numbers(index * _WORD, each)))
-
-
-def _numbers(first: int, bits: int) -> Iterator[int]:
-    while bits:
-        lowest = bits & -bits
-        yield first + lowest.bit_length() - 1
-        bits ^= lowest
+    def _places(self, chunk: int) -> list[int]:
+        """Where in the chunk there are numbers, in their order."""
+        bits = self._bits.get(chunk)
+        if bits is not None:
+            return [place for place in range(_CHUNK) if bits[place >> 3] >> (place & 7) & 1]
+        return sorted(map(ord, self._texts.get(chunk, "")))
 
 
-def _decoded(value: bytes) -> bytes:
-    """The bits of a chunk. Raises: ValueError."""
-    kind, content = value[:1], value[1:]
-    if kind == b"b" and len(content) <= _CHUNK // 8:
-        return content
-    if kind == b"a" and len(content) % 2 == 0:
-        numbers: tuple[int, ...] = struct.unpack(f"<{len(content) // 2}H", content)
-        if all(number < _CHUNK for number in numbers):
-            bits = sum(1 << number for number in set(numbers))
-            return bits.to_bytes(_CHUNK // 8, "little")
-    raise ValueError(f"a chunk of numbers cannot be {value[:20]!r}")
+def _bits_of(text: str) -> bytearray:
+    bits = bytearray(_CHUNK // 8)
+    for place in map(ord, text):
+        bits[place >> 3] |= 1 << (place & 7)
+    return bits
+
+
+def _encoded(content: str | bytearray) -> bytes:
+    if isinstance(content, str):
+        # Several times as fast as `str.encode`, which looks the codec up.
+        return b"a" + utf_16_le_encode(content)[0] if content else b""
+    bits = content.rstrip(b"\0")
+    return b"b" + bits if bits else b""

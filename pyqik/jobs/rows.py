@@ -145,7 +145,8 @@ class Rows:
             written = blocks.entries()
         except ValueError as error:
             raise InvalidCursor(f"{keys.errors(self._run.jid)}: {error}; remove it to go on without") from None
-        return FailedRows([*written, *self._known.waiting()], self._known.form, self.done_count)
+        ours = [*written, *self._known.waiting()]
+        return FailedRows(ours, self._known.form, self.done_count, self._run.files.target)
 
     def __repr__(self) -> str:
         return f"<rows: {self.done_count} done, {self.failed_count} failed>"

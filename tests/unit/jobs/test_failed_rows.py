@@ -556,3 +556,41 @@ def test_a_form_is_read_as_it_was_written(form: FileForm) -> None:
 
 def test_without_a_text_there_is_no_form() -> None:
     assert (form_of(None), form_of(b"")) == (None, None)
+
+
+# Publishing.
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_it_is_published_where_the_job_says(is_async: bool, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("number\n1\n2\n3\n")
+
+    @pyqik.job("Imports::Giving")
+    def giving() -> None:
+        rows = pyqik.rows()
+        for row in pyqik.each(enumerators.csv_rows(table)):
+            if row["number"] == "2":
+                rows.fail("is two", field="number")
+        rows.failed_csv().publish("gs://failed/rows.csv", metadata={"of": "table"})
+        rows.failed_csv().publish(str(tmp_path / "failed.csv"))
+
+    @pyqik.job("Imports::GivingAsync")
+    async def giving_async() -> None:
+        rows = await pyqik.arows()
+        async for row in pyqik.each(enumerators.csv_rows(table)):
+            if row["number"] == "2":
+                rows.fail("is two", field="number")
+        await (await rows.afailed_csv()).apublish("gs://failed/rows.csv")
+        await (await rows.afailed_csv()).apublish(str(tmp_path / "failed.csv"))
+
+    for run in testing.every_interruption(giving_async if is_async else giving):
+        assert run.published == {"gs://failed/rows.csv": b"number,errors\n2,number: is two\n"}
+        assert (tmp_path / "failed.csv").read_bytes() == run.published["gs://failed/rows.csv"]
+
+
+def test_outside_of_a_job_it_is_published_to_a_path(tmp_path: Path) -> None:
+    FailedRows([], None, 0).failed_csv().publish(str(tmp_path / "failed.csv"))
+    assert (tmp_path / "failed.csv").read_bytes() == b"row,errors\n"
+    with pytest.raises(ValueError, match="cannot be published"):
+        FailedRows([], None, 0).failed_csv().publish("s3://bucket/failed.csv")

@@ -67,7 +67,7 @@ def test_a_durable_id_is_written_before_anything_else_happens(effects: list[Any]
     kept = Kept()
     kept.run(lambda: pyqik.processed("id", durable=True).add(1))
 
-    assert kept.state.beside == {f"{'a' * 24}/id": {b"0": b"b\x02"}}
+    assert kept.state.beside == {f"{'a' * 24}/id": {b"0": b"a\x01\x00"}}
 
 
 def test_ids_added_in_an_item_that_fails_are_done_all_the_same() -> None:
