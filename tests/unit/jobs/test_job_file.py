@@ -22,7 +22,6 @@ from pyqik.jobs import growing_file, run_files
 from pyqik.jobs.growing_file import GrowingFile, Piece
 from pyqik.jobs.uploader import UploadThread
 from pyqik.stores.checksums import crc32c
-from pyqik.stores.memory import MemoryStore
 from pyqik.testing import performing, runs
 from pyqik.testing.kept_files import KeptFiles
 from pyqik.testing.state_hash import StateHash
@@ -429,18 +428,6 @@ def test_giving_up_lets_everybody_go() -> None:
     uploads._thread.join(10)
 
 
-class Slow(KeptFiles):
-    """A store that takes nothing before it is told to, in a thread of its own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate = threading.Event()
-        self.store = MemoryStore(lambda verb, name: self.gate.wait(10))
-
-    def uploads(self) -> Any:
-        return UploadThread()
-
-
 def test_uploads_that_are_stopped_finish_what_they_do_and_nothing_else() -> None:
     uploads, gate, begun = UploadThread(), threading.Event(), threading.Event()
     done: list[str] = []
@@ -461,32 +448,6 @@ def test_uploads_that_are_stopped_finish_what_they_do_and_nothing_else() -> None
     uploads.stop()
     uploads.close()
     assert done == ["slow", "stopped"]
-
-
-def test_a_job_that_is_faster_than_the_store_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(growing_file, "PIECE", 4)
-    monkeypatch.setattr(growing_file, "BUFFER", 1)
-    monkeypatch.setattr(run_files, "WINDOW", 8)
-    storage, written = Slow(), list[int]()
-    files = run_files.RunFiles("jid", storage)
-    file = files.open("a")
-
-    def write() -> None:
-        for number in range(5):
-            file.write(b"1234", number)
-            written.append(number)
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    while len(written) < 2:
-        threading.Event().wait(0.001)
-    assert not storage.gate.is_set()
-    assert file.unstored <= 12
-    storage.gate.set()
-    writer.join(10)
-    assert json.loads(files.commit_now(9))["a"]["parts"][-1][1:3] == [4, crc32c(b"1234")]
-    assert b"".join(storage.store.objects.values()) == b"1234" * 5
-    files.close()
 
 
 def test_states_are_copied_with_their_files() -> None:
