@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 from pyqik.core.errors import StoreError
@@ -12,7 +11,7 @@ from pyqik.stores.store import Store
 from pyqik.stores.targets import PathTarget, Target
 
 if TYPE_CHECKING:
-    from pyqik.stores.cloud import CloudStore
+    from pyqik.stores.cloud_target import CloudStore, CloudTarget
 
 #: How an address in Cloud Storage begins.
 CLOUD: Final = "gs://"
@@ -30,13 +29,14 @@ class ConfiguredStorage:
         self.store: Store | None = DirectoryStore(files) if files else None
         if files.startswith(CLOUD):
             # Now, as it takes a second, and a job that is just being stopped may not have that.
-            self.store = self._cloud_store = _cloud().CloudStore(files)
+            store, _ = _cloud()
+            self.store = self._cloud_store = store(files)
 
     def target(self, url: str) -> Target:
         """Raises: ValueError for what is neither a path nor an object of Cloud Storage; StoreError."""
         if url.startswith(CLOUD):
-            target: Target = _cloud().CloudTarget(url, self._cloud_store)
-            return target
+            _, target = _cloud()
+            return target(url, self._cloud_store)
         if not url or "://" in url:
             raise ValueError(f"{url!r} cannot be published to; write a path, or gs://bucket/object")
         return PathTarget(url)
@@ -46,15 +46,15 @@ class ConfiguredStorage:
         return AtOnce() if self.store is None else UploadThread()
 
 
-def _cloud() -> ModuleType:
+def _cloud() -> tuple[type[CloudStore], type[CloudTarget]]:
     """What only those import who have an address in Cloud Storage. Raises: StoreError."""
     try:
-        from pyqik.stores import cloud_target
+        from pyqik.stores.cloud_target import CloudStore, CloudTarget
     except ImportError as error:
         raise StoreError(
             f'Cloud Storage needs a package that is not installed ({error.name}); run: pip install "pyqik[gcs]"'
         ) from error
-    return cloud_target
+    return CloudStore, CloudTarget
 
 
 #: For a job that is called like any function: nothing is kept.

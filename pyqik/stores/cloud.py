@@ -30,7 +30,7 @@ from google.cloud.storage.exceptions import (  # type: ignore[import-untyped, un
 
 from pyqik.core.errors import StoreError
 from pyqik.stores.checksums import crc32c, joined
-from pyqik.stores.store import Mismatch, Missing, Part, Patience, Reads, Refused, Stored, Writes
+from pyqik.stores.store import Mismatch, Missing, Occupied, Part, Patience, Reads, Refused, Stored, Writes
 
 #: Seconds to connect, and in which an answer must go on, before the attempt counts as failed.
 ATTEMPT: Final = (5.0, 20.0)
@@ -151,7 +151,7 @@ class CloudStore:
                 # Perhaps it was ours, and the answer was lost.
                 blob.reload(timeout=ATTEMPT, retry=retry(patience))
                 if sums_of(blob) != (size, crc):
-                    raise StoreError(f"{self.name}: {name} is there already, with other bytes") from None
+                    raise Occupied(f"{self.name}: {name} is there already, with other bytes") from None
             except api_errors.NotFound as error:
                 raise _missing(self.name, name, error) from error
             if sums_of(blob) != (size, crc):

@@ -13,6 +13,8 @@ from pyqik.stores.cloud import ATTEMPT, Bucket, CloudStore, default_service, ret
 from pyqik.stores.store import Mismatch, Part
 from pyqik.stores.targets import Finished, Published
 
+__all__ = ["CloudStore", "CloudTarget"]
+
 #: Seconds for which each step is tried.
 PATIENCE: Final = 120.0
 #: Bytes that are uploaded by one request, if the file is not in Cloud Storage yet.

@@ -13,7 +13,7 @@ from typing import Final
 
 from pyqik.core.errors import StoreError
 from pyqik.stores.checksums import crc32c, joined
-from pyqik.stores.store import Mismatch, Missing, Part, Patience, Reads, Stored, Writes
+from pyqik.stores.store import Mismatch, Missing, Occupied, Part, Patience, Reads, Stored, Writes
 
 #: Bytes that are read at once.
 CHUNK: Final = 1024 * 1024
@@ -53,7 +53,7 @@ class DirectoryStore:
                     os.link(beside, path)
                 except FileExistsError:
                     if _sums(path) != (size, crc):
-                        raise StoreError(f"{self.name}: {name} is there already, with other bytes") from None
+                        raise Occupied(f"{self.name}: {name} is there already, with other bytes") from None
             finally:
                 with suppress(FileNotFoundError):
                     beside.unlink()

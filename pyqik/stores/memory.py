@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pyqik.core.errors import StoreError
 from pyqik.stores.checksums import crc32c
-from pyqik.stores.store import JOINED, Mismatch, Missing, Part, Patience, Reads, Stored, Writes
+from pyqik.stores.store import JOINED, Mismatch, Missing, Occupied, Part, Patience, Reads, Stored, Writes
 
 
 class _Object(NamedTuple):
@@ -85,7 +85,7 @@ class MemoryStore:
             if found is None:
                 found = self._write(name, data)
             elif found.data != data:
-                raise StoreError(f"{self.name}: {name} is there already, with other bytes")
+                raise Occupied(f"{self.name}: {name} is there already, with other bytes")
         return Part(name, len(data), crc32c(data), found.generation)
 
     def replace(self, name: str, data: bytes, expected: int) -> int:

@@ -16,6 +16,10 @@ class Missing(StoreError):
     """A part, or the bytes of it, are not where they were put."""
 
 
+class Occupied(StoreError):
+    """Where a part was to be put, other bytes stand already."""
+
+
 class Refused(StoreError):
     """The store cannot be used at all: no credentials, no permission, no such bucket. Trying again does not help."""
 
@@ -66,7 +70,7 @@ class Store(Protocol):
     def put(self, name: str, reads: Reads, size: int, crc: int, patience: Patience) -> Part:
         """Write a part. What stands there already is left alone: it is this part, or an error.
 
-        Raises: Mismatch if the bytes are not those of the checksum.
+        Raises: Occupied if it is other bytes; Mismatch if the bytes are not those of the checksum.
         """
         ...
 
