@@ -20,7 +20,8 @@ NAMES = {
     "Source", "Codec", "enumerators", "long_jobs", "Complete", "ContinueIn", "Interrupted", "Cancelled",
     # progress, rows and files
     "processed", "aprocessed", "Processed", "progress", "aprogress", "Progress",
-    "rows", "arows", "Rows", "RowError", "FailedRows", "FailedCsv", "afile", "file", "BinaryFile", "SnapshotFile", "TextFile",
+    "rows", "arows", "Rows", "RowError", "FailedRows", "FailedCsv",
+    "file", "afile", "BinaryFile", "SnapshotFile", "TextFile",
     # enqueueing
     "Client", "AsyncClient",
     # the process
