@@ -22,10 +22,11 @@ from pyqik.core.config.layer import Layer
 from pyqik.core.config.queues import queue_with_weight
 from pyqik.core.config.redis_url import redacted
 from pyqik.core.config.sources import FLAGS, Loaded, load
-from pyqik.core.errors import ConfigError
+from pyqik.core.errors import ConfigError, StoreError
 from pyqik.jobs.client import Client
 from pyqik.jobs.process import configured
 from pyqik.jobs.registry import registry
+from pyqik.jobs.storage import ConfiguredStorage
 from pyqik.progress_bar import show
 
 _HERE: Final = str(Path(__file__).parent)
@@ -92,7 +93,9 @@ def work(arguments: argparse.Namespace) -> int:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """`pyqik check`: import the modules and name every mistake and warning; Redis is asked only with --connect."""
+    """`pyqik check`: import the modules and name every mistake and warning. Redis and the store for files are tried
+    only with --connect.
+    """
     if (directory := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, directory)
     flags = flags_layer(arguments)
@@ -106,6 +109,8 @@ def check(arguments: argparse.Namespace) -> int:
     warnings = list(loaded.warnings) if loaded else []
     if loaded and arguments.connect and not loaded.config.embedded:
         _check_server(loaded.config.redis, mistakes, warnings)
+    if loaded and arguments.connect:
+        mistakes += _store_mistakes(loaded.config.files)
     _report(loaded, mistakes, warnings)
     return 1 if mistakes else 0
 
@@ -251,6 +256,16 @@ def _check_server(url: str, mistakes: list[str], warnings: list[str]) -> None:
         warnings += server_warnings(info, redacted(url))
 
 
+def _store_mistakes(files: str) -> Iterator[str]:
+    """Write, read and remove a small object where the files of jobs are kept, if they are."""
+    try:
+        store = ConfiguredStorage(files).store
+        if store is not None:
+            store.check()
+    except StoreError as error:
+        yield f"files of jobs cannot be kept: {error}"
+
+
 def server_mistakes(info: Mapping[str, Any], url: str) -> Iterator[str]:
     """What INFO says that makes a server unusable."""
     version = str(info.get("redis_version", ""))
@@ -311,7 +326,7 @@ def _parser() -> argparse.ArgumentParser:
         added = commands.add_parser(command.__name__, parents=[options], help=text, allow_abbrev=False)
         added.set_defaults(command=command)
         if command is check:
-            added.add_argument("--connect", action="store_true", help="ask the Redis server too")
+            added.add_argument("--connect", action="store_true", help="ask Redis too, and try the store for files")
     added = commands.add_parser("cancel", parents=[_where(version)], help="have long jobs end", allow_abbrev=False)
     added.add_argument("jids", nargs="+", metavar="JID", help="ids of jobs that run, wait, or will be retried")
     added.set_defaults(command=cancel)

@@ -25,7 +25,8 @@ ROOMS = ["engine", "upkeep", "processes"]
 MAY_NAME_REDIS = {
     *("api.py", "cli.py", "jobs/client.py", "worker/engine/fetcher.py", "worker/engine/waiting.py"),
     *("worker/upkeep/heartbeat.py", "worker/upkeep/recovery.py", "worker/upkeep/rescue.py"),
-    *("worker/upkeep/scheduled.py", "worker/processes/aftermath.py", "worker/processes/obituary.py"),
+    *("worker/upkeep/scheduled.py", "worker/upkeep/sweep.py"),
+    *("worker/processes/aftermath.py", "worker/processes/obituary.py"),
 }
 #: `pyqik check` asks a server whether it can hold jobs.
 MAY_ASK_THE_SERVER = {"cli.py": {"client.ping", "client.info"}}

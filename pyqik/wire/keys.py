@@ -21,6 +21,10 @@ LEADER: Final = "dear-leader"
 STAT_PROCESSED: Final = "stat:processed"
 STAT_FAILED: Final = "stat:failed"
 LEASES: Final = "pyqik:leases"
+#: The id of this database, by which it knows the store that holds the files of its jobs.
+FILES: Final = "pyqik:files"
+#: Held for some hours by whoever has cleared that store.
+SWEEP: Final = "pyqik:sweep"
 #: The only capsule, so to speak, of a custody.
 SOLO: Final = "solo"
 

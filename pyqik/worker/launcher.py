@@ -33,10 +33,12 @@ from pyqik.wire.statistics import Executions
 from pyqik.worker.engine.capsules import Capsules
 from pyqik.worker.hooks import Hooks
 from pyqik.worker.identity import make_identity, process_info
+from pyqik.worker.store_check import check_store
 from pyqik.worker.upkeep.heartbeat import Heartbeat, resident_kb
 from pyqik.worker.upkeep.recovery import Recovery
 from pyqik.worker.upkeep.rescue import Rescuer
 from pyqik.worker.upkeep.scheduled import Poller
+from pyqik.worker.upkeep.sweep import Sweeper
 
 log = structlog.get_logger("pyqik")
 
@@ -71,6 +73,7 @@ class Launcher:
         )
         self._recovery = Recovery(self._client, clock)
         self._rescuer = Rescuer(self._client, clock, config.lease)
+        self._sweeper = Sweeper(config.redis, config.files)
         self._hooks = Hooks()
 
     @property
@@ -81,13 +84,15 @@ class Launcher:
     def start(self) -> None:
         """Run the startup hooks and begin to take jobs.
 
-        Raises: what a startup hook raises; RuntimeError if it was started before.
+        Raises: what a startup hook raises; StoreError if the files of jobs cannot be kept where the configuration says;
+        RuntimeError if it was started before.
         """
         with self._lock:
             if self._started:
                 raise RuntimeError("this launcher was started before; make another one")
             self._started = True
         try:
+            check_store(self._config.files)
             self._hooks.startup()
         except BaseException:
             self._client.close()
@@ -97,12 +102,15 @@ class Launcher:
         self._rescuer.start()
         if self._config.poll:
             self._poller.start()
+        if self._config.files:
+            self._sweeper.start()
         with self._lock:
             self._start_engine()
 
     def quiet(self) -> None:
         """Take no new jobs; those that run go on."""
         self._poller.stop()
+        self._sweeper.stop()
         with self._lock:
             self._ending = True
         self._engine.capsules.quiet()
@@ -115,6 +123,7 @@ class Launcher:
         Returns whether every job has ended, finished or given back. Otherwise the rest is given back all the same.
         """
         self._poller.stop()
+        self._sweeper.stop()
         self._stopping.set()
         with self._lock:
             self._ending = True

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis as redis_py
@@ -112,6 +113,20 @@ def test_a_launcher_whose_fetcher_dies_of_a_bug_goes_on_under_a_new_name(
     assert count_processed(redis) == 2
     assert places(redis) == {}
     assert traces(redis) == {}
+
+
+def test_a_launcher_does_not_start_with_a_store_for_files_that_cannot_be_written_to(
+    redis_url: str, redis: redis_py.Redis, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    called: list[str] = []
+    pyqik.on("startup")(lambda: called.append("startup"))
+    launcher = Launcher(pyqik.Config(redis=redis_url, files=str(tmp_path / "file"), poll=False))
+
+    with pytest.raises(pyqik.StoreError, match=f"{tmp_path}/file: "):
+        launcher.start()
+
+    assert (called, redis.keys("*")) == ([], [])
 
 
 def test_a_launcher_works_off_the_main_thread(bench: Bench, config: pyqik.Config, redis: redis_py.Redis) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,10 @@ import redis as redis_py
 from tests.process.conftest import StartWork
 from tests.process.state import everything, payload, push
 from tests.process.stopwatch import Stopwatch
+from tests.support.cloud_storage import CloudStorage, Fault, always, cloud_storage
 from tests.support.jobs import Zoo
 from tests.support.process import WorkProcess
+from tests.support.wait import wait_until
 
 StartModule = Callable[[str], WorkProcess]
 
@@ -63,6 +65,84 @@ def test_a_module_that_does_not_exist_is_named(start_work: StartWork, redis: red
     [line] = work.lines("could not import a module that registers jobs")
     assert line["module"] == "no_such_shop"
     assert everything(redis) == {}
+
+
+def test_a_store_for_files_that_cannot_be_written_to_ends_the_command_with_status_2_and_is_named(
+    start_work: StartWork, redis: redis_py.Redis, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    work = start_work("--files", str(tmp_path / "file"), ready=False)
+
+    assert work.wait() == 2
+    [line] = work.lines("the files of jobs cannot be kept where the configuration says")
+    assert line["level"] == "error"
+    assert f"{tmp_path}/file: " in line["error"]
+    assert (len(work.started_children), work.children) == (1, [])
+    assert everything(redis) == {}
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[CloudStorage]:
+    with cloud_storage("parts") as server:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+        yield server
+
+
+@pytest.mark.parametrize("address", ["gs://no-such-bucket/jobs", "gs://parts/jobs"])
+def test_a_bucket_that_cannot_be_used_ends_the_command_with_status_2_and_is_named(
+    start_work: StartWork, cloud: CloudStorage, address: str
+) -> None:
+    cloud.fault = always("put", Fault(status=403)) if "parts" in address else cloud.fault
+    work = start_work("--files", address, ready=False)
+
+    assert work.wait() == 2
+    [line] = work.lines("the files of jobs cannot be kept where the configuration says")
+    assert line["error"].startswith(address.removesuffix("/jobs"))
+
+
+def test_a_bucket_that_is_away_keeps_no_child_from_starting_and_holds_up_no_stop(
+    start_work: StartWork, cloud: CloudStorage
+) -> None:
+    cloud.fault = always("put", Fault(status=503))
+    other = start_work("--files", "gs://parts/jobs", ready=False)
+    work = start_work("--files", "gs://parts/jobs", ready=False)
+    wait_until(lambda: len(cloud.operations) > 3, 30)
+
+    with Stopwatch() as watch:
+        other.send(signal.SIGTERM)
+        assert other.wait() == 0
+
+    assert watch.seconds < 1 + 3
+    work.wait_for_event("child ready")
+    assert [line["level"] for line in work.lines() if line["event"].endswith("; going on")] == ["warning"]
+    work.end()
+
+
+def test_a_store_for_files_that_code_configures_is_tried_too(start_module: StartModule, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    work = start_module("import pyqik\npyqik.configure(pyqik.Config(files='file'))\n")
+
+    assert work.wait() == 2
+    [line] = work.lines("the files of jobs cannot be kept where the configuration says")
+    assert f"{tmp_path}/file: " in line["error"]
+
+
+def test_a_store_for_files_that_breaks_later_keeps_no_child_from_starting(
+    start_work: StartWork, redis: redis_py.Redis, tmp_path: Path
+) -> None:
+    place = tmp_path / "parts"
+    work = start_work("--files", str(place))
+    assert "pyqik-sweeper" in work.supervisor_threads()
+    place.rmdir()
+    place.touch()
+
+    work.send_to_child(signal.SIGKILL)
+
+    work.wait_for_event("child ready", count=2)
+    push(redis, payload("Zoo::Pass", jid="job"))
+    work.wait_for_event("done", jid="job")
+    work.end()
 
 
 def test_an_import_that_never_ends_does_not_hold_up_the_stop(start_module: StartModule, redis: redis_py.Redis) -> None:

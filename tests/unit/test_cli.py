@@ -292,6 +292,49 @@ def test_check_connect_names_a_server_that_is_not_there(tmp_path: Path, capsys: 
     assert "s3cret" not in out
 
 
+def test_check_connect_tries_the_store_for_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_check_server", lambda url, mistakes, warnings: None)
+    (tmp_path / "file").touch()
+
+    assert cli.main(["check", "--connect"]) == 0
+    assert cli.main(["check", "--connect", "--files", f"{tmp_path}/new/parts"]) == 0
+    assert list((tmp_path / "new" / "parts").iterdir()) == []
+    assert "mistake" not in capsys.readouterr().out
+    assert cli.main(["check", "--files", f"{tmp_path}/file"]) == 0
+    assert "mistake" not in capsys.readouterr().out
+
+    assert cli.main(["check", "--connect", "--files", f"{tmp_path}/file"]) == 1
+
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("mistake: ")]
+    assert line.startswith(f"mistake: files of jobs cannot be kept: {tmp_path}/file: ")
+
+
+def test_check_connect_tries_the_store_that_modules_configure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_check_server", lambda url, mistakes, warnings: None)
+    (tmp_path / "file").touch()
+    write_module(tmp_path, "configures_files", "import pyqik\npyqik.configure(pyqik.Config(files='file'))\n")
+
+    assert cli.main(["check", "--connect", "-r", "configures_files"]) == 1
+
+    assert "mistake: files of jobs cannot be kept: " in capsys.readouterr().out
+
+
+def test_check_connect_names_the_package_that_a_bucket_needs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_check_server", lambda url, mistakes, warnings: None)
+    monkeypatch.setitem(sys.modules, "pyqik.stores.cloud_target", None)
+
+    assert cli.main(["check", "--connect", "--files", "gs://bucket/jobs"]) == 1
+
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("mistake: ")]
+    assert line.endswith('run: pip install "pyqik[gcs]"')
+
+
 @pytest.mark.parametrize(
     ("version", "count"),
     [("6.0.16", 1), ("5.0.7", 1), ("6.2.0", 0), ("7.0.15", 0), ("10.1", 0), ("unknown", 0)],

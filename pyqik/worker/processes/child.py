@@ -31,6 +31,7 @@ import structlog
 
 from pyqik.core.clock import SystemClock
 from pyqik.core.config import Config
+from pyqik.core.errors import StoreError
 from pyqik.core.events import events
 from pyqik.jobs import process
 from pyqik.jobs.registry import registry
@@ -41,6 +42,7 @@ from pyqik.worker.processes.channel import Channel, Message
 from pyqik.worker.processes.obituary import tell_of_death
 from pyqik.worker.processes.signals import MEANINGS, SignalInbox
 from pyqik.worker.processes.stack_file import write_stacks_to
+from pyqik.worker.store_check import check_store
 from pyqik.worker.upkeep.heartbeat import resident_kb
 from pyqik.worker.upkeep.suspects import Death
 
@@ -240,6 +242,13 @@ def start(message: Message, early: Sequence[Message], channel: Channel, inbox: S
         log.warning("no job is registered, so every job will fail; name the modules that register jobs with -r")
     config = given if configured is None else given.over(configured)
     process.use(config)
+    if message["is_first"]:
+        # Later ones are started by a process whose other jobs run: they can do without it.
+        try:
+            check_store(config.files)
+        except StoreError as error:
+            log.error("the files of jobs cannot be kept where the configuration says", error=str(error))
+            return EXIT_START_FAILED
     child = Child(channel, inbox, message["identity"], config, board_fileno, message["custody"])
     try:
         return child.run(early)

@@ -55,8 +55,10 @@ class State(enum.Enum):
 class ChildProcess:
     """A child. Its methods are called in the supervisor's main thread, those for the heartbeat in the heartbeat's."""
 
-    def __init__(self, config: Config, custody: str = "") -> None:
-        """With `custody`, the identity of one, it runs what waits there. Raises: OSError if it cannot be started."""
+    def __init__(self, config: Config, custody: str = "", *, is_first: bool = False) -> None:
+        """With `custody`, the identity of one, it runs what waits there; the first one also tries whether the files of
+        jobs can be kept. Raises: OSError if it cannot be started.
+        """
         self._channel, theirs = Channel.pair()
         self._board = SharedBoard()
         self.stacks = StackFile()
@@ -94,7 +96,7 @@ class ChildProcess:
         self._lost: list[Entry] = []
         self._lock = threading.Lock()
         self._executions = Executions()
-        self._channel.send("start", config=config.to_dict(), identity=self.identity, custody=custody)
+        self._channel.send("start", config=config.to_dict(), identity=self.identity, custody=custody, is_first=is_first)
 
     # Orders.
 

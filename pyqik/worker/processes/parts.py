@@ -19,6 +19,7 @@ from pyqik.worker.upkeep.recovery import Recovery
 from pyqik.worker.upkeep.rescue import Rescuer
 from pyqik.worker.upkeep.scheduled import Poller
 from pyqik.worker.upkeep.suspects import Death, Suspects
+from pyqik.worker.upkeep.sweep import Sweeper
 
 log = structlog.get_logger("pyqik")
 
@@ -38,6 +39,7 @@ class Parts:
     ) -> None:
         self._client = open_redis(config.redis)
         self._polls = config.poll
+        self._keeps_files = bool(config.files)
         clock = SystemClock()
         limits = DeadLimits(config.dead_max_jobs, config.dead_timeout)
         suspects = Suspects(Custody(self._client, custody, config.lease, limits), clock, on_waiting, on_death)
@@ -51,6 +53,7 @@ class Parts:
             scheduled_average=config.average_scheduled_poll_interval,
             share=config.processes,
         )
+        self._sweeper = Sweeper(config.redis, config.files)
 
     def start(self) -> None:
         """Start every part."""
@@ -59,6 +62,13 @@ class Parts:
         self.rescuer.start()
         if self._polls:
             self.poller.start()
+        if self._keeps_files:
+            self._sweeper.start()
+
+    def quiet(self) -> None:
+        """Move no more jobs to their queues, and clear nothing away any more. Returns at once."""
+        self.poller.stop()
+        self._sweeper.stop()
 
     def describe(self, child: ChildProcess, entry: Entry) -> None:
         """Name a running job in the log, as soon as Redis says which it is."""
@@ -73,7 +83,7 @@ class Parts:
     def stop(self, timeout: float) -> None:
         """Stop every part; together they have `timeout` seconds to end."""
         deadline = time.monotonic() + timeout
-        self.poller.stop()
+        self.quiet()
         self.rescuer.stop(timeout)
         self.recovery.stop(max(0.0, deadline - time.monotonic()))
         self.heartbeat.stop(max(0.0, deadline - time.monotonic()))

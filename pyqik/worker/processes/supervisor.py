@@ -205,7 +205,7 @@ class Supervisor:
         self._quiet = True
         self._restarts.clear()
         if self._parts is not None:
-            self._parts.poller.stop()
+            self._parts.quiet()
             self._release_suspects(self._parts)
         for child in self._children:
             child.quiet()
@@ -224,7 +224,10 @@ class Supervisor:
 
     def _start_child(self, *, solo: bool = False) -> None:
         try:
-            child = ChildProcess(solo_config(self._config), self._custody) if solo else ChildProcess(self._config)
+            if solo:
+                child = ChildProcess(solo_config(self._config), self._custody)
+            else:
+                child = ChildProcess(self._config, is_first=self._parts is None)
         except OSError as error:  # Too many processes or files, too little memory: that may pass.
             log.error("could not start a child; trying again", error=str(error), solo=solo)
             if solo:
@@ -252,7 +255,7 @@ class Supervisor:
             )
             self._parts.start()
             if self._quiet:
-                self._parts.poller.stop()
+                self._parts.quiet()
                 self._release_suspects(self._parts)
             for _ in range(0 if self._quiet else child.config.processes - 1):
                 self._start_child()

@@ -38,7 +38,10 @@ def test_sidekiqs_keys_are_spelled_as_sidekiq_spells_them(key: str, expected: st
 
 @pytest.mark.parametrize(
     "key",
-    [keys.LEASES, keys.in_flight(IDENTITY), keys.landing(IDENTITY, "default", "sq|x"), keys.push_fence("p")],
+    [
+        *(keys.LEASES, keys.FILES, keys.SWEEP),
+        *(keys.in_flight(IDENTITY), keys.landing(IDENTITY, "default", "sq|x"), keys.push_fence("p")),
+    ],
 )
 def test_our_own_keys_are_all_under_our_prefix(key: str) -> None:
     assert key.startswith("pyqik:")
