@@ -10,11 +10,9 @@ import os
 import secrets
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 import requests
@@ -30,6 +28,7 @@ from google.cloud.storage.exceptions import (  # type: ignore[import-untyped, un
 
 from pyqik.core.errors import StoreError
 from pyqik.stores.checksums import crc32c, joined
+from pyqik.stores.parallel import each_of
 from pyqik.stores.store import Mismatch, Missing, Occupied, Part, Patience, Reads, Refused, Stored, Writes
 
 #: Seconds to connect, and in which an answer must go on, before the attempt counts as failed.
@@ -160,22 +159,15 @@ class CloudStore:
 
     def get(self, part: Part, writes: Writes) -> None:
         """See `Store.get`. It is read in ranges, a few at a time."""
-        with self.bucket.named(f"{part.name} cannot be read"), ThreadPoolExecutor(READERS) as readers:
-            coming: deque[Future[bytes]] = deque()
+        with self.bucket.named(f"{part.name} cannot be read"):
             try:
-                for start in range(0, part.size, RANGE):
-                    coming.append(readers.submit(self._range, part, start, min(start + RANGE, part.size)))
-                    if len(coming) == READERS:
-                        writes(coming.popleft().result())
-                while coming:
-                    writes(coming.popleft().result())
+                for data in each_of(partial(self._range, part), range(0, part.size, RANGE), READERS):
+                    writes(data)
             except api_errors.NotFound as error:
                 raise _missing(self.name, part.name, error) from error
-            finally:
-                for future in coming:
-                    future.cancel()
 
-    def _range(self, part: Part, start: int, end: int) -> bytes:
+    def _range(self, part: Part, start: int) -> bytes:
+        end = min(start + RANGE, part.size)
         blob = self.bucket.blob(self._prefix + part.name, part.generation)
         # The checksum is that of the whole; whoever asks for the part takes it.
         data: bytes = blob.download_as_bytes(
@@ -185,8 +177,8 @@ class CloudStore:
 
     def remove(self, names: Iterable[str]) -> None:
         """See `Store.remove`."""
-        with self.bucket.named("parts cannot be removed"), ThreadPoolExecutor(REMOVERS) as removers:
-            for _ in removers.map(self._remove, names):
+        with self.bucket.named("parts cannot be removed"):
+            for _ in each_of(self._remove, names, REMOVERS):
                 pass
 
     def _remove(self, name: str) -> None:
